@@ -129,7 +129,9 @@ fn a_name_that_is_there_twice_is_refused() {
 fn other_bytes_of_the_same_value_are_not_canonical() {
     let value = json!({"a": 1, "b": "x"});
     assert!(is_canonical_of(&value, br#"{"a":1,"b":"x"}"#));
-    for other in [r#"{"b":"x","a":1}"#, r#"{"a":1,"b":"x"} "#, r#"{"a":1, "b":"x"}"#, r#"{"a":1,"b":"\u0078"}"#, ""] {
+    for other in
+        [r#"{"b":"x","a":1}"#, r#"{"a":1,"b":"x"} "#, r#"{"a":1, "b":"x"}"#, r#"{"a":1,"b":"\u0078"}"#, ""]
+    {
         assert!(!is_canonical_of(&value, other.as_bytes()), "{other}");
     }
     assert!(!is_canonical_of(&0.5, b"0.5"));

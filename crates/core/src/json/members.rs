@@ -1,0 +1,44 @@
+//! Taking apart an object whose members are defined.
+
+use super::{Code, Fault, Object, Pointer, Value};
+
+/// The members of an object, each asked for by name once; what was not asked for is unknown.
+pub struct Members<'v> {
+    object: &'v Object,
+    at: &'v Pointer<'v>,
+    asked: Vec<&'static str>,
+    taken: Vec<bool>,
+}
+
+impl<'v> Members<'v> {
+    /// Begins to take apart `object`, which stands at the place `at`.
+    #[must_use]
+    pub fn new(object: &'v Object, at: &'v Pointer<'v>) -> Self {
+        Self { object, at, asked: Vec::new(), taken: vec![false; object.len()] }
+    }
+
+    /// The value of the member `name`, if it is there.
+    pub fn take(&mut self, name: &'static str) -> Option<&'v Value> {
+        self.asked.push(name);
+        let position = self.object.position(name)?;
+        if let Some(taken) = self.taken.get_mut(position) {
+            *taken = true;
+        }
+        self.object.get(name)
+    }
+
+    /// Adds a fault `json.unknown` for each member that nobody asked for, in source order.
+    pub fn finish(self, faults: &mut Vec<Fault>) {
+        for ((name, _), taken) in self.object.iter().zip(&self.taken) {
+            if !taken {
+                let expected = format!("no members but {}", self.asked.join(", "));
+                faults.push(Fault::new(
+                    &self.at.member(name),
+                    Code::JsonUnknown,
+                    expected,
+                    "a member of another name",
+                ));
+            }
+        }
+    }
+}

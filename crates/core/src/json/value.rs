@@ -1,0 +1,183 @@
+//! A JSON value that passed the strict parser.
+
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
+
+use super::Number;
+
+/// A JSON value. Its numbers keep their source text, its objects their order.
+///
+/// Serializes to the same value if all its numbers are integer literals; others have no canonical form.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Value {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number within ±(2^53 − 1), as it was written.
+    Number(Number),
+    /// A string without its escapes.
+    String(String),
+    /// An array.
+    Array(Vec<Value>),
+    /// An object.
+    Object(Object),
+}
+
+impl Value {
+    /// The text, if this is a string.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::String(text) = self { Some(text) } else { None }
+    }
+
+    /// The truth value, if this is one.
+    #[must_use]
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Self::Bool(value) = self { Some(*value) } else { None }
+    }
+
+    /// The number, if this is one.
+    #[must_use]
+    pub fn as_number(&self) -> Option<&Number> {
+        if let Self::Number(number) = self { Some(number) } else { None }
+    }
+
+    /// The elements, if this is an array.
+    #[must_use]
+    pub fn as_array(&self) -> Option<&[Value]> {
+        if let Self::Array(elements) = self { Some(elements) } else { None }
+    }
+
+    /// The object, if this is one.
+    #[must_use]
+    pub fn as_object(&self) -> Option<&Object> {
+        if let Self::Object(object) = self { Some(object) } else { None }
+    }
+
+    /// Is this `null`?
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        *self == Self::Null
+    }
+
+    /// What this is, in words that give its type and size but not what it says: for faults and logs.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Null => "null".to_owned(),
+            Self::Bool(_) => "true or false".to_owned(),
+            Self::Number(number) => number.describe().to_owned(),
+            Self::String(text) => match text.chars().count() {
+                0 => "an empty string".to_owned(),
+                1 => "a string of 1 character".to_owned(),
+                count => format!("a string of {count} characters"),
+            },
+            Self::Array(elements) => match elements.len() {
+                0 => "an empty array".to_owned(),
+                1 => "an array of 1 element".to_owned(),
+                count => format!("an array of {count} elements"),
+            },
+            Self::Object(object) => match object.len() {
+                0 => "an empty object".to_owned(),
+                1 => "an object of 1 member".to_owned(),
+                count => format!("an object of {count} members"),
+            },
+        }
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Number(number) => match number.as_i64() {
+                Some(value) => serializer.serialize_i64(value),
+                None => Err(S::Error::custom("a number that is no integer literal has no canonical form")),
+            },
+            Self::String(text) => serializer.serialize_str(text),
+            Self::Array(elements) => serializer.collect_seq(elements),
+            Self::Object(object) => object.serialize(serializer),
+        }
+    }
+}
+
+/// Up to this many members are looked through one by one; more are found by binary search.
+const FEW: usize = 8;
+
+/// A JSON object, its members in source order, no name twice.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Object {
+    members: Vec<(String, Value)>,
+    /// Positions in `members`, ordered by name; empty where the members are few.
+    by_name: Vec<usize>,
+}
+
+impl Object {
+    /// Takes members as they came.
+    ///
+    /// Sorts rather than compares all with all: an object of a million members must not take a million times
+    /// as long as one of a thousand.
+    ///
+    /// # Errors
+    /// The first name that was there before.
+    pub(super) fn new(members: Vec<(String, Value)>) -> Result<Self, String> {
+        let name = |at: usize| members.get(at).map(|(name, _)| name.as_str());
+        let mut by_name = Vec::new();
+        let repeated = if members.len() <= FEW {
+            (1..members.len()).find(|&at| (0..at).any(|earlier| name(earlier) == name(at)))
+        } else {
+            by_name.extend(0..members.len());
+            // The sort is stable: of equal names, the later one comes second.
+            by_name.sort_by(|&a, &b| name(a).cmp(&name(b)));
+            let neighbours = by_name.iter().zip(by_name.iter().skip(1));
+            neighbours.filter(|&(&a, &b)| name(a) == name(b)).map(|(_, &at)| at).min()
+        };
+        match repeated {
+            Some(at) => Err(name(at).unwrap_or_default().to_owned()),
+            None => Ok(Self { members, by_name }),
+        }
+    }
+
+    /// The value of the member `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        let at = self.position(name)?;
+        self.members.get(at).map(|(_, value)| value)
+    }
+
+    /// Where the member `name` stands in source order, from 0.
+    #[must_use]
+    pub fn position(&self, name: &str) -> Option<usize> {
+        if self.by_name.is_empty() {
+            return self.members.iter().position(|(own, _)| own == name);
+        }
+        let own = |at: &usize| self.members.get(*at).map(|(own, _)| own.as_str());
+        let found = self.by_name.binary_search_by(|at| own(at).cmp(&Some(name))).ok()?;
+        self.by_name.get(found).copied()
+    }
+
+    /// The members in source order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
+        self.members.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// How many members.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Is it `{}`?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
