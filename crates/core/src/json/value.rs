@@ -1,5 +1,7 @@
 //! A JSON value that passed the strict parser.
 
+use std::fmt;
+
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
@@ -8,7 +10,7 @@ use super::Number;
 /// A JSON value. Its numbers keep their source text, its objects their order.
 ///
 /// Serializes to the same value if all its numbers are integer literals; others have no canonical form.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub enum Value {
     /// `null`
     Null,
@@ -87,6 +89,13 @@ impl Value {
     }
 }
 
+/// The type and size alone: what was sent does not belong into logs.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value({})", self.describe())
+    }
+}
+
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -107,7 +116,7 @@ impl Serialize for Value {
 const FEW: usize = 8;
 
 /// A JSON object, its members in source order, no name twice.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Object {
     members: Vec<(String, Value)>,
     /// Positions in `members`, ordered by name; empty where the members are few.
@@ -173,6 +182,13 @@ impl Object {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+}
+
+/// The size alone: what was sent does not belong into logs.
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Object({} members)", self.len())
     }
 }
 
