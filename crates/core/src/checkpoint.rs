@@ -99,8 +99,8 @@ impl Checkpoint {
         }
         let size = parse_decimal(size_text)
             .ok_or_else(|| CheckpointError::Size { text: (*size_text).to_owned() })?;
-        let root = parse_hash(root_text)
-            .ok_or_else(|| CheckpointError::Root { text: (*root_text).to_owned() })?;
+        let root =
+            parse_hash(root_text).ok_or_else(|| CheckpointError::Root { text: (*root_text).to_owned() })?;
         if size == 0 && root != empty_root() {
             return Err(CheckpointError::EmptyRoot);
         }
@@ -220,7 +220,12 @@ pub enum CosignError {
 ///
 /// # Errors
 /// [`CosignError`] when the note is no checkpoint, or name, key or time cannot be.
-pub fn cosign(note: &str, witness: &dyn Signer, name: &str, unix_seconds: u64) -> Result<String, CosignError> {
+pub fn cosign(
+    note: &str,
+    witness: &dyn Signer,
+    name: &str,
+    unix_seconds: u64,
+) -> Result<String, CosignError> {
     let SignedCheckpoint { mut note, .. } = SignedCheckpoint::parse_unverified(note)?;
     note.cosign(name, witness, unix_seconds)?;
     Ok(note.to_string())
@@ -375,8 +380,7 @@ mod tests {
         for (text, error) in cases {
             assert_eq!(Checkpoint::from_text(&text), Err(error), "{text}");
         }
-        let checkpoint =
-            Checkpoint { origin: "o".to_owned(), size: 1, root: RootHash::from_bytes([1; 32]) };
+        let checkpoint = Checkpoint { origin: "o".to_owned(), size: 1, root: RootHash::from_bytes([1; 32]) };
         let note = checkpoint.sign(&log()).unwrap();
         assert_eq!(
             Checkpoint::parse_and_verify(&note, log().public_key(), "p"),
@@ -390,8 +394,7 @@ mod tests {
 
     #[test]
     fn a_changed_cosignature_is_refused() {
-        let checkpoint =
-            Checkpoint { origin: "o".to_owned(), size: 1, root: RootHash::from_bytes([1; 32]) };
+        let checkpoint = Checkpoint { origin: "o".to_owned(), size: 1, root: RootHash::from_bytes([1; 32]) };
         let note = cosign(&checkpoint.sign(&log()).unwrap(), &witness(), "w", 99).unwrap();
         let other = Checkpoint { size: 2, ..checkpoint }.sign(&log()).unwrap();
         // The cosignature of one checkpoint below another.

@@ -66,8 +66,9 @@ pub enum Line {
 #[derive(Debug, Error)]
 pub enum LineError {
     /// Not JSON, or not the members that a line of its kind has.
-    #[error("the line is not what it should be: {0}")]
-    Form(#[source] serde_json::Error),
+    // The parser quotes what it found, which may be megabytes: so it is shortened, and is no source.
+    #[error("the line is not what it should be: {}", shortened(&.0.to_string(), 200))]
+    Form(serde_json::Error),
     /// The `kind` is none of those that there are.
     #[error("`{found}` is not a kind of line")]
     Kind {
@@ -132,7 +133,7 @@ impl Line {
             "header" => {
                 let format = sniff.format.unwrap_or_default();
                 if format != FORMAT {
-                    return Err(LineError::UnknownFormat { found: shortened(&format) });
+                    return Err(LineError::UnknownFormat { found: shortened(&format, 40) });
                 }
                 let header: Header = typed(bytes)?;
                 header.check()?;
@@ -142,7 +143,7 @@ impl Line {
             "build" => Ok(Self::Build(Box::new(typed(bytes)?))),
             "trailer" => Ok(Self::Trailer(typed(bytes)?)),
             kind if kind.parse::<Kind>().is_ok() => parse_entry(bytes),
-            kind => Err(LineError::Kind { found: shortened(kind) }),
+            kind => Err(LineError::Kind { found: shortened(kind, 40) }),
         }
     }
 
@@ -187,8 +188,8 @@ fn typed<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, LineError>
     serde_json::from_slice(bytes).map_err(LineError::Form)
 }
 
-fn shortened(text: &str) -> String {
-    text.chars().take(40).collect()
+fn shortened(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
 }
 
 /// Reads an entry line of any kind; those of the keyring have a type of their own.

@@ -152,8 +152,7 @@ impl Note {
             if i == NOTE_SIGNATURES_MAX {
                 return Err(NoteError::TooManySignatures);
             }
-            signatures
-                .push(NoteSignature::parse(line).ok_or(NoteError::SignatureLine { number: i + 1 })?);
+            signatures.push(NoteSignature::parse(line).ok_or(NoteError::SignatureLine { number: i + 1 })?);
         }
         Ok(Self { text: text.to_owned(), signatures })
     }
@@ -185,7 +184,12 @@ impl Note {
     ///
     /// # Errors
     /// As [`Note::sign`], and [`NoteError::Time`] for a time of 2^63 or more.
-    pub fn cosign(&mut self, name: &str, signer: &dyn Signer, unix_seconds: u64) -> Result<(), NoteSignError> {
+    pub fn cosign(
+        &mut self,
+        name: &str,
+        signer: &dyn Signer,
+        unix_seconds: u64,
+    ) -> Result<(), NoteSignError> {
         let key = NoteKey::new(name, SignatureType::Cosignature, signer.public_key())?;
         if unix_seconds > TIME_MAX {
             return Err(NoteError::Time { name: name.to_owned() }.into());
@@ -360,9 +364,10 @@ mod tests {
     #[test]
     fn a_signature_of_another_name_or_type_is_not_looked_at() {
         let note = note();
-        for other in
-            [key("example.com/other", SignatureType::Ed25519), key("example.com/log", SignatureType::Cosignature)]
-        {
+        for other in [
+            key("example.com/other", SignatureType::Ed25519),
+            key("example.com/log", SignatureType::Cosignature),
+        ] {
             assert_eq!(note.find(&other), Ok(None));
             assert!(matches!(note.verify(&other), Err(NoteError::Unsigned { .. })));
         }
@@ -410,7 +415,8 @@ mod tests {
             ("", NoteError::NoSignatures),
             ("text\n", NoteError::NoSignatures),
             ("text\n\n", NoteError::LastNewline),
-            ("text\n\n\n", NoteError::SignatureLine { number: 1 }),
+            ("text\n\n\n", NoteError::LastNewline),
+            ("text\n\nmore\n", NoteError::SignatureLine { number: 1 }),
             (good.trim_end(), NoteError::LastNewline),
             (&good.replace('—', "-"), NoteError::SignatureLine { number: 1 }),
             (&good.replace("a line", "a\tline"), NoteError::Control { at: 1 }),

@@ -126,9 +126,10 @@ impl Tile {
 fn count(content: Content, size: u64) -> u64 {
     match content {
         Content::Entries => size,
-        Content::Hashes { level } => {
-            u32::from(level).checked_mul(u32::from(TILE_HEIGHT)).and_then(|by| size.checked_shr(by)).unwrap_or(0)
-        }
+        Content::Hashes { level } => u32::from(level)
+            .checked_mul(u32::from(TILE_HEIGHT))
+            .and_then(|by| size.checked_shr(by))
+            .unwrap_or(0),
     }
 }
 

@@ -157,18 +157,17 @@ mod tests {
             extra: None,
             index,
             proof: inclusion_proof(index, 33, &nodes).unwrap(),
-            checkpoint: SignedCheckpoint::parse_unverified(vectors["checkpoints"][2]["note"].as_str().unwrap())
-                .unwrap(),
+            checkpoint: SignedCheckpoint::parse_unverified(
+                vectors["checkpoints"][2]["note"].as_str().unwrap(),
+            )
+            .unwrap(),
         };
         assert_eq!(made.to_string(), text);
         let read: TlogProof = text.parse().unwrap();
         assert_eq!(read, made);
         assert_eq!(case["leafHash"], leaf(index).to_string());
         assert_eq!(read.verify(&leaf(index), &key, ORIGIN), Ok(()));
-        assert_eq!(
-            read.verify(&leaf(index + 1), &key, ORIGIN),
-            Err(TlogProofError::Proof(ProofError::Root))
-        );
+        assert_eq!(read.verify(&leaf(index + 1), &key, ORIGIN), Err(TlogProofError::Proof(ProofError::Root)));
         assert!(matches!(read.verify(&leaf(index), &key, "p"), Err(TlogProofError::Checkpoint(_))));
 
         let extra = TlogProof { extra: Some(b"more".to_vec()), ..made };
@@ -197,7 +196,10 @@ mod tests {
         for (text, error) in cases {
             assert_eq!(text.parse::<TlogProof>(), Err(error), "{text}");
         }
-        assert!(matches!(change("\n33\n", "\n033\n").parse::<TlogProof>(), Err(TlogProofError::Checkpoint(_))));
+        assert!(matches!(
+            change("\n33\n", "\n033\n").parse::<TlogProof>(),
+            Err(TlogProofError::Checkpoint(_))
+        ));
     }
 
     proptest! {

@@ -158,8 +158,7 @@ fn range<S: NodeSource>(low: u64, high: u64, source: &S) -> Result<RootHash, Pro
         // At most 53, since sizes are bounded.
         let level = u8::try_from(width_log2).unwrap_or(u8::MAX);
         let index = low >> width_log2;
-        let node =
-            source.node(level, index).map_err(|source| ProveError::Node { level, index, source })?;
+        let node = source.node(level, index).map_err(|source| ProveError::Node { level, index, source })?;
         low += 1 << width_log2;
         if low == high {
             return Ok(complete.iter().rev().fold(node, |right, left| node_hash(left, &right)));

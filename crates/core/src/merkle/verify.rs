@@ -115,11 +115,8 @@ pub fn verify_consistency(
         last >>= 1;
     }
     // An old tree that is one complete subtree is its own first hash and is left out of the proof.
-    let (first, rest) = if old_size.is_power_of_two() {
-        (old_root, proof)
-    } else {
-        proof.split_first().ok_or(length)?
-    };
+    let (first, rest) =
+        if old_size.is_power_of_two() { (old_root, proof) } else { proof.split_first().ok_or(length)? };
     let (mut old, mut new) = (*first, *first);
     for sibling in rest {
         if last == 0 {

@@ -189,7 +189,7 @@ mod tests {
             (&good.replace(&id, &format!("+{id}")), NoteKeyError::Form),
             (&good.replace("a.example", "c.example"), NoteKeyError::Id),
             (&good.replace("a.example", "a example"), NoteKeyError::Name { name: "a example/b".to_owned() }),
-            (good.trim_end_matches('='), NoteKeyError::Form),
+            (&good[..good.len() - 1], NoteKeyError::Form),
         ];
         for (text, error) in cases {
             assert_eq!(text.parse::<NoteKey>(), Err(error), "{text}");

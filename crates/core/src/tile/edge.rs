@@ -178,11 +178,8 @@ impl Edge {
             let Some(hashes) = partials.get_mut(at) else { return };
             hashes.push(*hash);
             if (node_index + 1).is_multiple_of(TILE_WIDTH) {
-                let tile = Tile {
-                    content: Content::Hashes { level },
-                    index: node_index / TILE_WIDTH,
-                    width: 256,
-                };
+                let tile =
+                    Tile { content: Content::Hashes { level }, index: node_index / TILE_WIDTH, width: 256 };
                 full.push(FullTile { tile, bytes: write_hashes(hashes.iter()) });
                 hashes.clear();
             }

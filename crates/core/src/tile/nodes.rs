@@ -78,6 +78,12 @@ impl<F> TileNodes<F> {
     pub const fn size(&self) -> u64 {
         self.size
     }
+
+    /// How many tiles are kept just now.
+    #[cfg(test)]
+    pub(super) fn cached(&self) -> usize {
+        self.cache.borrow().len()
+    }
 }
 
 impl<F, E> TileNodes<F>
@@ -91,8 +97,7 @@ where
         }
         let fetched = (self.fetch.borrow_mut())(&tile);
         let bytes = fetched.map_err(|source| TileNodesError::Fetch { tile, source })?;
-        let mut hashes =
-            parse_hashes(&bytes).map_err(|source| TileNodesError::Bytes { tile, source })?;
+        let mut hashes = parse_hashes(&bytes).map_err(|source| TileNodesError::Bytes { tile, source })?;
         let width = usize::from(tile.width());
         if hashes.len() < width {
             return Err(TileNodesError::Width { tile, got: hashes.len() });
@@ -123,8 +128,12 @@ where
 
     fn node(&self, level: u8, index: u64) -> Result<RootHash, TileNodesError<E>> {
         let no_node = || TileNodesError::NoNode { size: self.size, level, index };
+        // So many nodes are complete at the level; with that, nothing below can overflow.
+        if index >= self.size.checked_shr(u32::from(level)).unwrap_or(0) {
+            return Err(no_node());
+        }
         let (tile_level, height) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
-        let first = index.checked_shl(u32::from(height)).ok_or_else(no_node)?;
+        let first = index << height;
         let content = Content::Hashes { level: tile_level };
         let tile = Tile::of_tree(content, first / TILE_WIDTH, self.size).ok_or_else(no_node)?;
         let levels = self.tile(tile, tile_level)?;

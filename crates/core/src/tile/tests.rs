@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 
 use proptest::prelude::*;
-use tlog_tiles::{HashReader, TlogError};
+use tlog_tiles::{Error as TlogError, HashReader};
 
 use super::*;
 use crate::digest::LeafHash;
@@ -117,7 +117,7 @@ fn a_tree_of_70000_has_the_tiles_of_the_specification() {
     assert_eq!(partials, ["tile/0/273.p/112", "tile/1/001.p/17", "tile/2/000.p/1"]);
     for (tile, bytes) in log.edge.partial_tiles() {
         assert_eq!(bytes.len(), usize::from(tile.width()) * HASH_BYTES);
-        assert!(tile.is_in_tree(70_000) && !tile.is_in_tree(69_000));
+        assert!(tile.is_in_tree(70_000) && !tile.is_in_tree(65_535));
         assert_eq!(Tile::of_tree(tile.content(), tile.index(), 70_000), Some(tile));
         assert_eq!(Tile::of_tree(tile.content(), tile.index() + 1, 70_000), None);
     }
@@ -130,7 +130,7 @@ fn a_tree_of_70000_has_the_tiles_of_the_specification() {
     for size in [1, 255, 256, 257, 65_535, 65_536, 65_537, 69_999, 70_000] {
         let source = log.nodes(size);
         assert_eq!(root(size, &source).unwrap(), root(size, &nodes).unwrap(), "{size}");
-        for index in [0, 1, size / 2, size - 1] {
+        for index in [0, 1.min(size - 1), size / 2, size - 1] {
             let proof = inclusion_proof(index, size, &source).unwrap();
             assert_eq!(proof, inclusion_proof(index, size, &nodes).unwrap(), "{index} of {size}");
             let proof = consistency_proof(index + 1, size, &source).unwrap();
@@ -150,7 +150,7 @@ fn proofs_in_index_order_fetch_each_tile_once() {
     for index in (0..30_000).step_by(50) {
         inclusion_proof(index, 30_000, &source).unwrap();
     }
-    assert!(source.cache.borrow().len() <= CACHE_LIMIT);
+    assert!(source.cached() <= CACHE_LIMIT);
     // One tile in a few is pushed out by the ones to its right and comes back once.
     assert!(fetched.borrow().values().all(|times| *times <= 2), "{fetched:?}");
 }
@@ -174,15 +174,16 @@ fn tiles_that_cannot_be_had_are_named() {
         assert_eq!(odd.node(0, 299), Err(TileNodesError::Bytes { tile, source }));
     }
     // A node that is only half in the tree.
-    let exact = TileNodes::new(300, |tile: &Tile| Ok::<_, Infallible>(vec![0; usize::from(tile.width()) * 32]));
-    assert_eq!(exact.node(3, 37), Err(no_node(3, 37)));
+    let exact =
+        TileNodes::new(300, |tile: &Tile| Ok::<_, Infallible>(vec![0; usize::from(tile.width()) * 32]));
+    assert!(matches!(exact.node(3, 37), Err(TileNodesError::NoNode { size: 300, level: 3, index: 37 })));
     assert!(exact.node(2, 74).is_ok());
 }
 
 #[test]
 fn an_edge_that_does_not_fit_its_size_is_refused() {
     let log = Log::of((0..300).map(leaf));
-    let partials = log.edge.partials.clone();
+    let partials: Vec<_> = (0..3).map(|level| log.edge.partial(level).to_vec()).collect();
     assert_eq!(Edge::from_partials(300, partials.clone()), Ok(log.edge.clone()));
     let width = EdgeError::Width { level: 0, size: 299, need: 43, got: 44 };
     assert_eq!(Edge::from_partials(299, partials.clone()), Err(width));
