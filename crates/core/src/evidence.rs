@@ -26,9 +26,9 @@ pub use self::lines::{
     KeyringLine, KeyringTag, Proof, Range, Scope, TrailerTag,
 };
 pub use self::reader::{LineFault, RawLine, ReadError, Reader};
-pub use self::trailer::{Trailer, TrailerError};
+pub use self::trailer::{Trailer, TrailerError, TrailerSignError};
 pub use self::writer::{WriteError, Writer};
-use crate::canonical::{Canonical, CanonicalError, to_canonical};
+use crate::canonical::{Canonical, CanonicalError, is_canonical_of, to_canonical};
 use crate::json::{self, Fault, Limits, Value as Opening};
 use crate::log::Kind;
 
@@ -153,13 +153,12 @@ impl Line {
     /// Those of [`Line::parse`], [`LineError::NotCanonical`] and [`LineError::NoCanonicalForm`].
     pub fn parse_exact(bytes: &[u8]) -> Result<Self, LineError> {
         let line = Self::parse(bytes)?;
-        let again = line.encode().map_err(LineError::NoCanonicalForm)?;
-        let again = again.as_bytes();
-        if again != bytes {
-            let same = again.iter().zip(bytes).take_while(|(a, b)| a == b).count();
-            return Err(LineError::NotCanonical { at: same });
+        if is_canonical_of(&line, bytes) {
+            return Ok(line);
         }
-        Ok(line)
+        let again = line.encode().map_err(LineError::NoCanonicalForm)?;
+        let at = again.as_bytes().iter().zip(bytes).take_while(|(a, b)| a == b).count();
+        Err(LineError::NotCanonical { at })
     }
 
     /// The bytes of the line, without a newline.
