@@ -3,17 +3,17 @@
 use super::{Code, Fault, Object, Pointer, Value};
 
 /// The members of an object, each asked for by name once; what was not asked for is unknown.
-pub struct Members<'v> {
+pub struct Members<'v, 'p> {
     object: &'v Object,
-    at: &'v Pointer<'v>,
+    at: &'p Pointer<'p>,
     asked: Vec<&'static str>,
     taken: Vec<bool>,
 }
 
-impl<'v> Members<'v> {
+impl<'v, 'p> Members<'v, 'p> {
     /// Begins to take apart `object`, which stands at the place `at`.
     #[must_use]
-    pub fn new(object: &'v Object, at: &'v Pointer<'v>) -> Self {
+    pub fn new(object: &'v Object, at: &'p Pointer<'p>) -> Self {
         Self { object, at, asked: Vec::new(), taken: vec![false; object.len()] }
     }
 

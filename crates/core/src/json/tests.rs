@@ -169,6 +169,18 @@ fn members_that_nobody_asked_for_are_unknown() {
     assert_eq!(faults[0].expected, "no members but a, b");
 }
 
+#[test]
+fn a_value_inside_of_a_typed_structure_is_read_as_strictly() {
+    let text = r#"{"a":[null,true,-5,"x"],"b":{}}"#;
+    let value: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(value, request(text).unwrap());
+    for bad in
+        ["1.0", "1e3", "9007199254740992", "18446744073709551615", r#"{"a":1,"a":1}"#, "[-9007199254740992]"]
+    {
+        assert!(serde_json::from_str::<Value>(bad).is_err(), "{bad}");
+    }
+}
+
 /// Texts that are nearly JSON: pieces of it, put together at random.
 fn nearly_json() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
