@@ -17,6 +17,7 @@ use crate::ids::{ExecutionId, TenantId};
 use crate::key::KeyId;
 use crate::keyring::Role;
 use crate::log::Kind;
+use crate::signal::Duration;
 use crate::time::Timestamp;
 
 /// `https://chancery.dev/override/v1`: what one approver says to one decision.
@@ -197,7 +198,7 @@ impl ResolutionStatus {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct OverrideRule {
-    /// How long a case stays open: a Cedar duration, in the bundle's own words.
+    /// How long a case stays open: a Cedar duration above zero, in the bundle's own words.
     pub expires: String,
     /// The outcomes that wait for approvers.
     pub outcomes: Vec<String>,
@@ -210,8 +211,18 @@ pub struct OverrideRule {
 }
 
 impl OverrideRule {
+    /// How long a case stays open, in milliseconds; nothing where `expires` is no duration above zero.
+    #[must_use]
+    pub fn expires_ms(&self) -> Option<i64> {
+        self.expires.parse::<Duration>().ok().map(Duration::as_ms).filter(|ms| *ms > 0)
+    }
+
     fn check(&self) -> Result<(), StatementError> {
-        check::text(&self.expires, "rule.expires")?;
+        check::require(
+            self.expires_ms().is_some(),
+            "rule.expires",
+            "it has to be a Cedar duration above zero, `3d` for example",
+        )?;
         check::require(self.quorum > 0, "rule.quorum", "at least one approver")?;
         for (list, member) in
             [(&self.outcomes, "rule.outcomes"), (&self.roles, "rule.roles"), (&self.to, "rule.to")]

@@ -379,6 +379,9 @@ fn resolutions_that_are_not_as_they_should_be_are_refused() {
             ("/predicate/rule/outcomes/0", Some(json!("")), "rule.outcomes"),
             ("/predicate/rule/extra", Some(json!(1)), "unknown field"),
             ("/predicate/rule/expires", None, "missing field"),
+            ("/predicate/rule/expires", Some(json!("three days")), "rule.expires"),
+            ("/predicate/rule/expires", Some(json!("0h")), "rule.expires"),
+            ("/predicate/rule/expires", Some(json!("-1h")), "rule.expires"),
             ("/subject/0/name", Some(json!("claim-D3")), "execution id of the predicate"),
         ],
     );
