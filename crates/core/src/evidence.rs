@@ -29,7 +29,8 @@ pub use self::reader::{LineFault, RawLine, ReadError, Reader};
 pub use self::trailer::{Trailer, TrailerError, TrailerSignError};
 pub use self::writer::{WriteError, Writer};
 use crate::canonical::{Canonical, CanonicalError, is_canonical_of, to_canonical};
-use crate::json::{self, Fault, Limits, Value as Opening};
+use crate::commitment::{Opening, OpeningError};
+use crate::json::{self, Fault, Limits};
 use crate::log::Kind;
 
 /// The `format` of a header.
@@ -84,6 +85,9 @@ pub enum LineError {
     /// An opening that is not JSON within the limits.
     #[error("the opening is refused: expected {}, found {}", .0.expected, .0.found)]
     OpeningJson(Box<Fault>),
+    /// An opening that has not the form of one.
+    #[error("the opening is refused")]
+    Opening(#[source] OpeningError),
     /// An opening beside a record that is no decision.
     #[error("a line of the kind `{kind}` has no opening")]
     OpeningOfNoDecision {
@@ -205,7 +209,9 @@ fn parse_entry(bytes: &[u8]) -> Result<Line, LineError> {
 }
 
 fn parse_opening(bytes: &[u8]) -> Result<Opening, LineError> {
-    json::parse(bytes, OPENING_LIMITS).map_err(|fault| LineError::OpeningJson(Box::new(fault)))
+    let value =
+        json::parse(bytes, OPENING_LIMITS).map_err(|fault| LineError::OpeningJson(Box::new(fault)))?;
+    Opening::parse(&value).map_err(LineError::Opening)
 }
 
 #[cfg(test)]

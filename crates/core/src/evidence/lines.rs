@@ -10,10 +10,10 @@ use serde_json::value::RawValue;
 
 use super::LineError;
 use crate::b64;
+use crate::commitment::Opening;
 use crate::digest::{BundleHash, RootHash};
 use crate::dsse::Envelope;
 use crate::ids::{ExecutionId, PolicyId, PolicyVersion, TenantId};
-use crate::json::Value as Opening;
 use crate::log::Kind;
 use crate::merkle::PROOF_HASHES_MAX;
 use crate::sigstore::MessageBundle;
