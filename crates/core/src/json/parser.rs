@@ -50,7 +50,7 @@ impl Failure {
         self
     }
 
-    fn fault(self: Box<Self>) -> Fault {
+    fn fault(self) -> Fault {
         let mut pointer = String::new();
         for step in self.steps.iter().rev() {
             // Writing into a string cannot fail.

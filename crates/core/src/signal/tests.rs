@@ -107,7 +107,8 @@ fn every_vector_comes_out_as_it_says() {
                     })
                     .collect();
                 let mut expected = case.faults;
-                (found.sort(), expected.sort());
+                found.sort();
+                expected.sort();
                 assert_eq!(found, expected, "{} {}", case.name, case.text);
             }
         }
