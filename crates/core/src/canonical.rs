@@ -18,6 +18,7 @@ use std::fmt;
 use serde::Serialize;
 use thiserror::Error;
 
+mod name;
 mod writer;
 
 /// The largest integer that is written or admitted, 2^53 − 1 (RFC 7493, section 2.2); the smallest is its negative.
