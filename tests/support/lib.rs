@@ -1,1 +1,8 @@
-//! What the integration tests share.
+//! What the integration tests share: the built programs, a prepared home folder, a running server, the real data.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failure here is a failed test")]
+
+pub mod data;
+pub mod home;
+pub mod program;
+pub mod server;

@@ -1,0 +1,78 @@
+//! A home folder with keys, trust and an empty log: made once for each test run, copied for each test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use crate::program::{chancery, repository, run};
+
+/// The password of the key files in every test home.
+pub const PASSWORD: &str = "test password";
+
+/// A home folder of a test log, removed when it is dropped.
+pub struct Home(TempDir);
+
+impl Home {
+    /// A fresh copy. Making the keys takes a second (scrypt), copying them does not.
+    #[must_use]
+    pub fn new() -> Self {
+        static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
+        let template = TEMPLATE.get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let policies = repository().join("policies");
+            let arguments = ["init", "--no-input", "--environment", "test", "--tenant", "acme", "--policies"];
+            run(chancery(folder.path()).args(arguments), [&policies]).expect(0);
+            folder
+        });
+        let copy = tempfile::tempdir().unwrap();
+        copy_folder(template.path(), copy.path());
+        Self(copy)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A file in it.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.file("chancery.db")
+    }
+
+    /// `root.pub`.
+    #[must_use]
+    pub fn root_pub(&self) -> PathBuf {
+        self.file("trust/root.pub")
+    }
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Copies files with their modes, folder by folder.
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&target).unwrap();
+            fs::set_permissions(&target, entry.metadata().unwrap().permissions()).unwrap();
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}

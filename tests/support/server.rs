@@ -1,0 +1,88 @@
+//! A running `chancery serve` on a free port of the loopback interface.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::program::chancery;
+
+/// A server; ended when it is dropped.
+pub struct Server {
+    child: Child,
+    /// `http://127.0.0.1:port` of the API.
+    pub url: String,
+    /// The same of the operator's port.
+    pub operator_url: String,
+    log: mpsc::Receiver<String>,
+}
+
+impl Server {
+    /// Starts a server on the log in `home` and waits until it listens.
+    #[must_use]
+    pub fn start(home: &Path) -> Self {
+        Self::start_with(home, &mut |_| {})
+    }
+
+    /// The same, with the command prepared further.
+    #[must_use]
+    pub fn start_with(home: &Path, prepare: &mut dyn FnMut(&mut Command)) -> Self {
+        let mut command = chancery(home);
+        command
+            .args(["serve", "--dev", "--listen", "127.0.0.1:0"])
+            .env("CHANCERY_OPERATOR_LISTEN", "127.0.0.1:0")
+            .env("CHANCERY_LOG_FORMAT", "json")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        prepare(&mut command);
+        let mut child = command.spawn().expect("the server starts");
+        let (sender, log) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| _ = sender.send(line)));
+        let mut seen = Vec::new();
+        let mut urls: (Option<String>, Option<String>) = (None, None);
+        while urls.0.is_none() || urls.1.is_none() {
+            let line = log.recv_timeout(Duration::from_secs(60));
+            let line = line.unwrap_or_else(|_| panic!("the server does not listen:\n{}", seen.join("\n")));
+            if let Ok(entry) = serde_json::from_str::<serde_json::Value>(&line) {
+                let field = |name: &str| entry["fields"][name].as_str().map(|address| format!("http://{address}"));
+                urls = (urls.0.or(field("api")), urls.1.or(field("operator")));
+            }
+            seen.push(line);
+        }
+        Self { child, url: urls.0.unwrap(), operator_url: urls.1.unwrap(), log }
+    }
+
+    /// What it has logged since the last call.
+    pub fn log_lines(&self) -> Vec<String> {
+        self.log.try_iter().collect()
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it the way a service manager does, and waits.
+    pub fn stop(mut self) -> std::process::ExitStatus {
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.child.wait().unwrap()
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
