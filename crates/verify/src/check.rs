@@ -68,6 +68,12 @@ checks! {
 }
 
 impl CheckId {
+    /// Its place in [`CheckId::ALL`], below 64.
+    #[expect(clippy::as_conversions, reason = "the number of a variant without fields")]
+    pub(crate) const fn slot(self) -> usize {
+        self as usize
+    }
+
     /// The part with which this check is left out, if it can be.
     ///
     /// `opening` is in no part: only the openings that are not there are left out, not the check.
@@ -98,5 +104,6 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), 33);
+        assert!(CheckId::ALL.iter().enumerate().all(|(at, id)| id.slot() == at));
     }
 }

@@ -1,0 +1,267 @@
+//! Override cases: from a decision that waits for approvers to the resolution that ends it (formats §4.2, §4.3).
+//!
+//! ```text
+//! decision pending_override ── override … override ── resolution ── (confirmation)
+//! │                            each counts or the file fails │
+//! └─ case opens                                              └─ case ends, and is forgotten
+//! ```
+
+use std::collections::HashMap;
+
+use chancery_core::digest::RecordId;
+use chancery_core::ids::EntityUid;
+use chancery_core::key::KeyId;
+use chancery_core::statement::{Override, OverrideResolution, OverrideRule, Resolution, ResolutionStatus};
+use chancery_core::time::Timestamp;
+
+use crate::check::CheckId;
+use crate::table::Key;
+use crate::tally::Findings;
+
+/// A case that has not ended.
+pub(crate) struct Case {
+    pub(crate) outcome: String,
+    pub(crate) executed_at: Timestamp,
+    pub(crate) principal: EntityUid,
+    /// The place of its bundle in the file.
+    pub(crate) policy: Option<usize>,
+    pub(crate) answers: Vec<Answer>,
+}
+
+/// An override in a case.
+pub(crate) struct Answer {
+    record: RecordId,
+    approver: String,
+    key: KeyId,
+    resolution: OverrideResolution,
+    outcome: Option<String>,
+    expires_at: Timestamp,
+    /// Whether its signature holds and the rule lets it count.
+    counts: bool,
+}
+
+/// The open cases, by the execution's key.
+pub(crate) type Cases = HashMap<Key, Box<Case>>;
+
+/// What the bundle says about overriding.
+#[derive(Clone, Copy)]
+pub(crate) enum Rule<'a> {
+    /// The bundle is not there, or cannot be trusted.
+    Unknown,
+    /// The bundle lets nobody override.
+    None,
+    Some(&'a OverrideRule),
+}
+
+impl Case {
+    /// Until when an override can be issued.
+    fn limit(&self, rule: &OverrideRule) -> Option<Timestamp> {
+        self.executed_at.checked_add_ms(rule.expires_ms()?)
+    }
+
+    /// An override of this case was logged.
+    pub(crate) fn answer(
+        &mut self,
+        record: RecordId,
+        predicate: Override,
+        trusted: bool,
+        rule: Rule<'_>,
+        findings: &mut Findings,
+    ) {
+        let principal = &self.principal;
+        if predicate.approver == principal.id() || predicate.approver == principal.to_string() {
+            let reason = format!("the approver `{}` submitted the execution", predicate.approver);
+            findings.fail(CheckId::OverrideSeparation, reason);
+        } else if !findings.failed(CheckId::OverrideSeparation) {
+            findings.pass(CheckId::OverrideSeparation);
+        }
+        let counts = match rule {
+            Rule::Unknown => {
+                let reason = "the bundle with the rule for overrides is not there";
+                findings.unknown(CheckId::OverrideQuorum, reason);
+                findings.unknown(CheckId::OverrideExpiry, reason);
+                false
+            }
+            Rule::None => {
+                findings.fail(CheckId::OverrideQuorum, "the bundle lets nobody override");
+                false
+            }
+            Rule::Some(rule) => self.counts(&predicate, rule, findings),
+        };
+        self.answers.push(Answer {
+            record,
+            approver: predicate.approver,
+            key: predicate.signer,
+            resolution: predicate.resolution,
+            outcome: predicate.outcome,
+            expires_at: predicate.expires_at,
+            counts: counts && trusted && !findings.failed(CheckId::OverrideSeparation),
+        });
+    }
+
+    /// One that cannot count is never logged: a file that holds one fails.
+    fn counts(&self, predicate: &Override, rule: &OverrideRule, findings: &mut Findings) -> bool {
+        let mut counts = true;
+        if !rule.roles.contains(&predicate.role) {
+            let reason = format!("the rule does not count the role `{}`", predicate.role);
+            findings.fail(CheckId::OverrideQuorum, reason);
+            counts = false;
+        }
+        if let Some(outcome) = predicate.outcome.as_ref().filter(|outcome| !rule.to.contains(outcome)) {
+            let reason = format!("the rule does not let an approver decide `{outcome}`");
+            findings.fail(CheckId::OverrideQuorum, reason);
+            counts = false;
+        }
+        let in_time = self.limit(rule).is_some_and(|limit| predicate.issued_at < limit);
+        if predicate.issued_at < self.executed_at {
+            findings.fail(CheckId::OverrideExpiry, "the override was issued before the decision was made");
+            counts = false;
+        } else if !in_time {
+            let reason = "the override was issued after the case had expired";
+            findings.fail(CheckId::OverrideExpiry, reason);
+            counts = false;
+        } else {
+            findings.pass(CheckId::OverrideExpiry);
+        }
+        counts
+    }
+
+    /// The case was resolved.
+    pub(crate) fn resolve(&self, predicate: &Resolution, rule: Rule<'_>, findings: &mut Findings) {
+        let check = CheckId::Resolution;
+        match rule {
+            Rule::Unknown => findings.unknown(check, "the bundle with the rule for overrides is not there"),
+            Rule::None => findings.fail(check, "the bundle lets nobody override"),
+            Rule::Some(rule) if *rule != predicate.rule => {
+                findings.fail(check, "the rule that was applied is not that of the bundle");
+            }
+            Rule::Some(_) => {}
+        }
+        match predicate.resolution {
+            ResolutionStatus::Approved => self.approved(predicate, findings),
+            ResolutionStatus::Rejected => self.rejected(predicate, findings),
+            ResolutionStatus::Expired => self.expired(predicate, findings),
+        }
+        if !findings.failed(check) {
+            findings.pass(check);
+        }
+    }
+
+    /// The answers that a resolution lists; those that are not in the case are a fault.
+    fn counted(&self, predicate: &Resolution, findings: &mut Findings) -> Vec<&Answer> {
+        let mut counted = Vec::new();
+        for record in &predicate.overrides {
+            match self.answers.iter().find(|answer| answer.record == *record) {
+                Some(answer) => counted.push(answer),
+                None => findings.fail(
+                    CheckId::Resolution,
+                    format!("the override {record} is not in the log before it, or answers something else"),
+                ),
+            }
+        }
+        counted
+    }
+
+    fn approved(&self, predicate: &Resolution, findings: &mut Findings) {
+        let check = CheckId::Resolution;
+        let counted = self.counted(predicate, findings);
+        let agrees = |answer: &&&Answer| {
+            answer.resolution == OverrideResolution::Approve
+                && answer.outcome.as_ref() == Some(&predicate.final_outcome)
+        };
+        if !counted.iter().all(|answer| agrees(&answer)) {
+            let reason = format!("not all overrides that were counted approve `{}`", predicate.final_outcome);
+            findings.fail(check, reason);
+        }
+        if self.answers.iter().any(|answer| answer.resolution == OverrideResolution::Reject) {
+            findings.fail(check, "the case was approved although an approver had rejected it");
+        }
+        let good: Vec<&Answer> =
+            counted.iter().filter(|answer| answer.counts && agrees(answer)).copied().collect();
+        let distinct = distinct(&good);
+        let twice = distinct < good.len();
+        if twice {
+            findings.fail(CheckId::OverrideSeparation, "an approver, or a key, was counted twice");
+        }
+        let needed = usize::try_from(predicate.rule.quorum).unwrap_or(usize::MAX);
+        findings.require(CheckId::OverrideQuorum, distinct >= needed, || {
+            format!("{distinct} of the {needed} approvers needed can be counted")
+        });
+        in_time(&counted, predicate, findings);
+    }
+
+    fn rejected(&self, predicate: &Resolution, findings: &mut Findings) {
+        let counted = self.counted(predicate, findings);
+        let rejects: Vec<&Answer> =
+            counted.into_iter().filter(|answer| answer.resolution == OverrideResolution::Reject).collect();
+        findings.require(CheckId::OverrideQuorum, rejects.iter().any(|answer| answer.counts), || {
+            "no rejection that can be counted is among the overrides".to_owned()
+        });
+        in_time(&rejects, predicate, findings);
+        self.own_outcome(predicate, findings);
+    }
+
+    fn expired(&self, predicate: &Resolution, findings: &mut Findings) {
+        let check = CheckId::Resolution;
+        let limit = self.limit(&predicate.rule);
+        if limit.is_none_or(|limit| predicate.resolved_at < limit) {
+            findings.fail(CheckId::OverrideExpiry, "the case was ended as expired before its limit");
+        } else {
+            findings.pass(CheckId::OverrideExpiry);
+        }
+        if self.answers.iter().any(|answer| answer.counts && answer.resolution == OverrideResolution::Reject)
+        {
+            findings.fail(check, "the case was ended as expired although an approver had rejected it");
+        }
+        if self.had_quorum(predicate) {
+            findings.fail(check, "the case was ended as expired although enough approvers had approved it");
+        }
+        self.own_outcome(predicate, findings);
+    }
+
+    /// Whether enough approvals of one outcome still stood when the case was ended.
+    fn had_quorum(&self, predicate: &Resolution) -> bool {
+        let needed = usize::try_from(predicate.rule.quorum).unwrap_or(usize::MAX);
+        let stands = |answer: &&Answer| {
+            answer.counts
+                && answer.resolution == OverrideResolution::Approve
+                && predicate.resolved_at < answer.expires_at
+        };
+        let standing: Vec<&Answer> = self.answers.iter().filter(stands).collect();
+        standing.iter().any(|one| {
+            let same: Vec<&Answer> =
+                standing.iter().filter(|other| other.outcome == one.outcome).copied().collect();
+            distinct(&same) >= needed
+        })
+    }
+
+    fn own_outcome(&self, predicate: &Resolution, findings: &mut Findings) {
+        if predicate.final_outcome != self.outcome {
+            let reason = format!(
+                "the decision's own outcome `{}` has to hold, not `{}`",
+                self.outcome, predicate.final_outcome
+            );
+            findings.fail(CheckId::Resolution, reason);
+        }
+    }
+}
+
+/// How many approvers there are: both name and key have to be new for one more.
+fn distinct(answers: &[&Answer]) -> usize {
+    let mut seen: Vec<&Answer> = Vec::new();
+    for answer in answers {
+        if !seen.iter().any(|other| other.approver == answer.approver || other.key == answer.key) {
+            seen.push(answer);
+        }
+    }
+    seen.len()
+}
+
+/// Every override that was counted still stood when the case was resolved.
+fn in_time(counted: &[&Answer], predicate: &Resolution, findings: &mut Findings) {
+    let late = counted.iter().find(|answer| answer.expires_at <= predicate.resolved_at);
+    findings.require(CheckId::OverrideExpiry, late.is_none(), || {
+        let approver = late.map_or("", |answer| answer.approver.as_str());
+        format!("the override by `{approver}` had expired when it was counted")
+    });
+}

@@ -1,0 +1,1 @@
+//! A changed file is never verified.
