@@ -1,1 +1,60 @@
-//! store
+//! Where Chancery keeps its records: the only crate that knows SQL.
+//!
+//! One SQLite file is one tenant, one process and one writer. Every record goes through the **log writer**
+//! ([`Store::submit`]): one thread that takes whatever is queued, decides what may be logged, numbers it,
+//! extends the Merkle tree, and commits all of it in one transaction before it answers anybody.
+//!
+//! ```text
+//!  submit ──► bounded queue ──► log writer ── one transaction ──► answers
+//!                                  │            log_entries, decisions, openings, …, log_tiles
+//!                                  │            log_head (compare and swap)
+//!                                  └──────────► checkpointer thread (moves the WAL into the file)
+//!  read / snapshot ──► read connections (query_only), one read transaction each
+//! ```
+//!
+//! - [`Store`] opens, writes and reads; [`Reader`] is everything that can be read, always inside one read
+//!   transaction; [`Snapshot`] is such a transaction that is held for an export.
+//! - Rows are inserted and never changed: triggers in the database refuse everything else
+//!   (`migrations/sqlite`). What is read back is parsed into the types of [`chancery_core`]; what does not parse
+//!   is [`StoreError::Corrupt`].
+//! - This crate reads no clock and signs nothing: the time comes in with [`Options::clock`], and records come
+//!   signed.
+
+mod bundle;
+mod checkpointer;
+mod connection;
+mod decision;
+mod entry;
+mod error;
+mod hook;
+mod lock;
+mod open;
+mod read;
+mod reject;
+mod schema;
+mod snapshot;
+mod value;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::bundle::{PublishedBundle, StoredBundle};
+pub use self::decision::{
+    CurrentState, Cursor, DecisionFilter, DecisionPage, DecisionRecord, DecisionSummary, Order, Stats,
+    StatsRow,
+};
+pub use self::entry::{
+    Appended, Body, EncryptedOpening, ErasedExecution, NewActivation, NewBuildIdentity, NewConfirmation,
+    NewDecision, NewEntry, NewErasure, NewKeyring, NewOverride, NewResolution, NewVerification,
+    PAYLOAD_BYTES_MAX,
+};
+pub use self::error::{Class, StoreError};
+pub use self::hook::{OnStep, Step, StepHook};
+pub use self::open::{Clock, Options, Settings, Store};
+pub use self::read::{
+    Activation, BuildIdentityRecord, Entry, Head, InForce, Reader, StoredCheckpoint, StoredOpening, TenantKey,
+};
+pub use self::reject::{Rejected, SubmitError};
+pub use self::snapshot::{ENTRIES_PAGE, Entries, Selected, Snapshot};
+pub use self::writer::Ticket;

@@ -1,0 +1,190 @@
+//! The thread that moves the write-ahead log into the database file, off the commit path.
+//!
+//! After each commit the writer rings. The checkpointer then copies what it can without stopping anybody
+//! (`PASSIVE`). SQLite can only begin the log anew when every frame is copied and no reader is left in it, so a
+//! steady stream of commits would let the file grow for ever: beyond `wal_bytes_max` the writer is held back for
+//! the moment that `TRUNCATE` needs for the last few frames. A reader that stays (an export) puts that off.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use diesel::SqliteConnection;
+
+use crate::connection::{self, Purpose};
+use crate::error::StoreError;
+use crate::hook::{Step, StepHook};
+use crate::open::Options;
+
+/// WAL bytes from which copying is worth its sync: 1,000 pages, SQLite's own default.
+const PASSIVE_FROM_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How long `TRUNCATE` waits for readers while the writer is held back, ms.
+const TRUNCATE_WAIT_MS: u32 = 20;
+
+/// After a `TRUNCATE` that a reader prevented: as long as this the writer is not held back again.
+const TRUNCATE_PAUSE: Duration = Duration::from_millis(250);
+
+/// What writer and checkpointer share.
+#[derive(Default)]
+pub(crate) struct Bell {
+    state: Mutex<State>,
+    rung: Condvar,
+    /// Held by the writer during a transaction and by the checkpointer during `TRUNCATE`.
+    gate: Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    work: bool,
+    truncate: bool,
+    stop: bool,
+}
+
+impl Bell {
+    /// Tells that something was committed.
+    pub(crate) fn ring(&self) {
+        self.change(|state| state.work = true);
+    }
+
+    /// Asks for an empty log as soon as can be: what was erased is still in it.
+    pub(crate) fn ring_truncate(&self) {
+        self.change(|state| {
+            state.work = true;
+            state.truncate = true;
+        });
+    }
+
+    /// Keeps `TRUNCATE` away while a transaction is open.
+    pub(crate) fn gate(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.rung.notify_one();
+    }
+}
+
+/// The running thread; dropping it stops it.
+pub(crate) struct Checkpointer {
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    pub(crate) fn start(path: &Path, options: &Options) -> Result<Self, StoreError> {
+        let connection = connection::establish(path, Purpose::Write, options.busy_timeout_ms)?;
+        let bell = Arc::new(Bell::default());
+        let worker = Worker {
+            connection,
+            bell: Arc::clone(&bell),
+            wal: wal_path(path),
+            wal_bytes_max: options.wal_bytes_max,
+            hook: options.hook.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("store-checkpointer".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|source| StoreError::Io {
+                doing: "start the checkpointer of",
+                path: path.to_owned(),
+                source,
+            })?;
+        Ok(Self { bell, thread: Some(thread) })
+    }
+
+    pub(crate) fn handle(&self) -> Arc<Bell> {
+        Arc::clone(&self.bell)
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.bell.change(|state| state.stop = true);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's checkpointer panicked");
+        }
+    }
+}
+
+struct Worker {
+    connection: SqliteConnection,
+    bell: Arc<Bell>,
+    wal: PathBuf,
+    wal_bytes_max: u64,
+    hook: Option<StepHook>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let bell = Arc::clone(&self.bell);
+        let mut truncate = false;
+        loop {
+            {
+                let mut state = bell.state.lock().unwrap_or_else(PoisonError::into_inner);
+                while !state.work && !state.stop {
+                    state = bell.rung.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                if state.stop {
+                    return;
+                }
+                state.work = false;
+                truncate |= std::mem::take(&mut state.truncate);
+            }
+            let bytes = std::fs::metadata(&self.wal).map_or(0, |file| file.len());
+            if bytes < PASSIVE_FROM_BYTES && !truncate {
+                continue;
+            }
+            match self.checkpoint(truncate || bytes > self.wal_bytes_max) {
+                Ok(true) => truncate = false,
+                Ok(false) => self.pause(truncate),
+                Err(error) => {
+                    // The records are safe in the write-ahead log; it only grows until this works again.
+                    tracing::warn!(%error, "the write-ahead log could not be moved into the database file");
+                    self.pause(truncate);
+                }
+            }
+        }
+    }
+
+    /// Waits a little; what is still asked for is tried again.
+    fn pause(&self, again: bool) {
+        let state = self.bell.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.bell.rung.wait_timeout_while(state, TRUNCATE_PAUSE, |state| !state.stop);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.work |= again;
+    }
+
+    /// Copies frames; false if the log could not be emptied though it was asked for.
+    fn checkpoint(&mut self, truncate: bool) -> Result<bool, StoreError> {
+        if let Some(hook) = &self.hook {
+            hook(Step::Checkpointing);
+        }
+        self.pragma("SELECT busy AS value FROM pragma_wal_checkpoint('PASSIVE')")?;
+        if !truncate {
+            return Ok(true);
+        }
+        let bell = Arc::clone(&self.bell);
+        let _gate = bell.gate();
+        connection::execute(
+            &mut self.connection,
+            "set the time-out",
+            &format!("PRAGMA busy_timeout={TRUNCATE_WAIT_MS}"),
+        )?;
+        Ok(self.pragma("SELECT busy AS value FROM pragma_wal_checkpoint('TRUNCATE')")? == 0)
+    }
+
+    fn pragma(&mut self, sql: &str) -> Result<i64, StoreError> {
+        connection::number(&mut self.connection, "move the write-ahead log into the file", sql)
+    }
+}
+
+fn wal_path(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    PathBuf::from(path)
+}

@@ -1,0 +1,60 @@
+//! The lock that keeps a second process off a store.
+//!
+//! `flock` on a file beside the database, not on the database: SQLite's own locks stay free, so that an auditor's
+//! `sqlite3` can read while the server runs. The lock goes with the process, however it ends.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::error::StoreError;
+
+/// Held as long as the store is open.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// `<db>.lock`.
+fn lock_path(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    PathBuf::from(path)
+}
+
+impl Lock {
+    /// Takes the lock of `database` or fails at once.
+    pub(crate) fn take(database: &Path) -> Result<Self, StoreError> {
+        let path = lock_path(database);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = file.map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
+            io::ErrorKind::StorageFull => StoreError::Full,
+            _ => StoreError::Io { doing: "open", path: path.clone(), source },
+        })?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::Locked { path: database.to_owned(), pid: read_pid(&mut file) });
+            }
+            Err(TryLockError::Error(source)) => return Err(StoreError::Io { doing: "lock", path, source }),
+        }
+        // Only for the message above: that it cannot be written (a full disk) is no reason to fail.
+        if let Err(error) = write_pid(&mut file) {
+            tracing::debug!(%error, path = %path.display(), "the process id was not written");
+        }
+        Ok(Self { _file: file })
+    }
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(20).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}

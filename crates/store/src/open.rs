@@ -1,0 +1,435 @@
+//! Opening a store, and the store itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chancery_core::ids::TenantId;
+use chancery_core::statement::Environment;
+use chancery_core::time::Timestamp;
+use diesel::{
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection,
+};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use tokio::sync::watch;
+
+use crate::checkpointer::Checkpointer;
+use crate::connection::{self, APPLICATION_ID, Pool, Purpose};
+use crate::entry::{Appended, NewEntry};
+use crate::error::StoreError;
+use crate::hook::StepHook;
+use crate::lock::Lock;
+use crate::read::{Head, Reader};
+use crate::reject::SubmitError;
+use crate::schema::{log_head, settings};
+use crate::snapshot::Snapshot;
+use crate::value::{from_word, parse};
+use crate::writer::{Ticket, Writer};
+
+/// The schema, in the order of the folders' names.
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
+
+/// Reads the clock: what the program was given as its clock at its edge.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Which log a store holds; fixed when it is made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// The tenant. A SQLite file has one.
+    pub tenant: TenantId,
+    /// The origin of its checkpoints.
+    pub log_origin: String,
+    /// Whether its decisions are real.
+    pub environment: Environment,
+}
+
+/// How a store is opened. [`Options::new`] has the values for production.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Gives `recorded_at`; nothing else depends on it.
+    pub clock: Clock,
+    /// How long a statement waits for another program's lock, ms.
+    pub busy_timeout_ms: u32,
+    /// How many records wait for the writer before submitters do.
+    pub queue_entries_max: usize,
+    /// The most rows of a transaction.
+    pub batch_entries_max: usize,
+    /// About the most payload bytes of a transaction; one record may be more.
+    pub batch_bytes_max: usize,
+    /// How many connections read at once; a [`Snapshot`] has one of its own.
+    pub read_connections: usize,
+    /// Beyond this size, bytes, the write-ahead log is emptied as soon as no reader needs it.
+    pub wal_bytes_max: u64,
+    /// SQLite's `max_page_count`: a file of so many pages is full. `None` leaves SQLite's own limit.
+    pub pages_max: Option<u32>,
+    /// Called at each named step of the write path, on the writer's thread: for crash tests.
+    pub hook: Option<StepHook>,
+}
+
+impl Options {
+    /// The values for production.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            busy_timeout_ms: 5_000,
+            queue_entries_max: 4_096,
+            batch_entries_max: 1_024,
+            batch_bytes_max: 4 * 1024 * 1024,
+            read_connections: 4,
+            wal_bytes_max: 64 * 1024 * 1024,
+            pages_max: None,
+            hook: None,
+        }
+    }
+}
+
+/// An open store: one tenant's records and log.
+///
+/// Share it in an [`Arc`]. Dropping it waits until what is queued is written.
+pub struct Store {
+    // Dropped in this order: the writer first (it drains the queue), the lock last.
+    writer: Option<Writer>,
+    _checkpointer: Option<Checkpointer>,
+    pool: Pool,
+    settings: Settings,
+    path: PathBuf,
+    _lock: Option<Lock>,
+}
+
+impl Store {
+    /// Makes a store at `path` and opens it.
+    ///
+    /// A half-made one, left behind by a crash, is finished.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyInitialised`], [`StoreError::Foreign`] when something else is there,
+    /// [`StoreError::Locked`], [`StoreError::ReadOnly`], [`StoreError::Full`].
+    pub fn create(path: &Path, wanted: &Settings, options: Options) -> Result<Self, StoreError> {
+        let there = fs::metadata(path).is_ok_and(|file| file.len() > 0);
+        if there {
+            check_identity(&mut inspect(path, options.busy_timeout_ms)?, path)?;
+        }
+        let lock = Lock::take(path)?;
+        let mut connection = connection::establish(path, Purpose::Create, options.busy_timeout_ms)?;
+        connection::execute(
+            &mut connection,
+            "make the file",
+            &format!("PRAGMA application_id={APPLICATION_ID};"),
+        )?;
+        use_wal(&mut connection)?;
+        limit(&mut connection, &options)?;
+        migrate(&mut connection)?;
+        if read_settings(&mut connection)?.is_some() {
+            return Err(StoreError::AlreadyInitialised { path: path.to_owned() });
+        }
+        insert_settings(&mut connection, wanted, (options.clock)())?;
+        Self::start(path, connection, options, lock)
+    }
+
+    /// Opens the store at `path`, migrating it if this program is newer.
+    ///
+    /// What a crash left behind is undone here by SQLite: a transaction is there as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`StoreError::NotThere`], [`StoreError::Foreign`], [`StoreError::Newer`], [`StoreError::Locked`],
+    /// [`StoreError::ReadOnly`], [`StoreError::Corrupt`] when head, keyring or activations do not hold together.
+    pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+        must_be_there(path)?;
+        must_be_writable(path)?;
+        check_identity(&mut inspect(path, options.busy_timeout_ms)?, path)?;
+        let lock = Lock::take(path)?;
+        let mut connection = connection::establish(path, Purpose::Write, options.busy_timeout_ms)?;
+        use_wal(&mut connection)?;
+        limit(&mut connection, &options)?;
+        migrate(&mut connection)?;
+        Self::start(path, connection, options, lock)
+    }
+
+    /// Opens the store at `path` for reading alone, beside a process that writes. Nothing is locked or migrated;
+    /// every write fails with [`StoreError::ReadingOnly`].
+    ///
+    /// # Errors
+    /// As [`Store::open`], but for the lock.
+    pub fn open_reading(path: &Path, options: &Options) -> Result<Self, StoreError> {
+        must_be_there(path)?;
+        let mut connection = inspect(path, options.busy_timeout_ms)?;
+        check_identity(&mut connection, path)?;
+        check_known(&mut connection)?;
+        let settings =
+            read_settings(&mut connection)?.ok_or_else(|| StoreError::NotThere { path: path.to_owned() })?;
+        let pool = Pool::new(path, options.read_connections, options.busy_timeout_ms);
+        Ok(Self { writer: None, _checkpointer: None, pool, settings, path: path.to_owned(), _lock: None })
+    }
+
+    fn start(
+        path: &Path,
+        mut connection: SqliteConnection,
+        options: Options,
+        lock: Lock,
+    ) -> Result<Self, StoreError> {
+        let settings =
+            read_settings(&mut connection)?.ok_or_else(|| StoreError::NotThere { path: path.to_owned() })?;
+        let pool = Pool::new(path, options.read_connections, options.busy_timeout_ms);
+        let checkpointer = Checkpointer::start(path, &options)?;
+        let writer = Writer::start(connection, settings.clone(), options, checkpointer.handle())?;
+        Ok(Self {
+            writer: Some(writer),
+            _checkpointer: Some(checkpointer),
+            pool,
+            settings,
+            path: path.to_owned(),
+            _lock: Some(lock),
+        })
+    }
+
+    /// Which log this is.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Hands a record to the log writer and waits for its answer.
+    ///
+    /// Durable once it returns [`Appended::New`]: rows, leaf and tree state are committed and synced in one
+    /// transaction. Concurrent submitters share transactions; indexes have no gaps. Waits while the queue is full.
+    ///
+    /// # Errors
+    /// [`SubmitError::Rejected`] when it may not be logged, [`SubmitError::Store`] when nothing can be.
+    pub async fn submit(&self, entry: NewEntry) -> Result<Appended, SubmitError> {
+        self.enqueue(entry).await?.await
+    }
+
+    /// [`Store::submit`] for a thread outside the asynchronous runtime.
+    ///
+    /// # Errors
+    /// As [`Store::submit`].
+    ///
+    /// # Panics
+    /// Inside an asynchronous task.
+    pub fn submit_blocking(&self, entry: NewEntry) -> Result<Appended, SubmitError> {
+        self.enqueue_blocking(entry)?.wait()
+    }
+
+    /// Queues a record; the [`Ticket`] waits for the answer. For whoever has many records to hand in.
+    ///
+    /// # Errors
+    /// [`SubmitError::Store`] when it cannot be queued.
+    pub async fn enqueue(&self, entry: NewEntry) -> Result<Ticket, SubmitError> {
+        self.writer()?.enqueue(entry).await
+    }
+
+    /// [`Store::enqueue`] for a thread outside the asynchronous runtime.
+    ///
+    /// # Errors
+    /// As [`Store::enqueue`].
+    ///
+    /// # Panics
+    /// Inside an asynchronous task.
+    pub fn enqueue_blocking(&self, entry: NewEntry) -> Result<Ticket, SubmitError> {
+        self.writer()?.enqueue_blocking(entry)
+    }
+
+    /// Where the log stands, told anew after every commit.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadingOnly`].
+    pub fn subscribe(&self) -> Result<watch::Receiver<Head>, StoreError> {
+        Ok(self.writer()?.subscribe())
+    }
+
+    /// Reads, in one read transaction: everything that `work` sees is of one moment.
+    ///
+    /// Blocks while all read connections are busy.
+    ///
+    /// # Errors
+    /// What `work` fails with, [`StoreError`] when the database does.
+    pub fn read<T>(
+        &self,
+        work: impl FnOnce(&mut Reader<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.pool.with(|connection| {
+            in_read_transaction(connection, |connection| {
+                work(&mut Reader::new(connection, &self.settings.tenant))
+            })
+        })
+    }
+
+    /// A read transaction on a connection of its own, held until it is dropped.
+    ///
+    /// While it is held the write-ahead log cannot be emptied: keep it no longer than the export takes.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be opened.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Snapshot::begin(self.pool.open()?, self.settings.tenant.clone())
+    }
+
+    /// Runs `work` on the writer's thread between two batches.
+    pub(crate) fn on_writer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer()?.run(work)
+    }
+
+    fn writer(&self) -> Result<&Writer, StoreError> {
+        self.writer.as_ref().ok_or(StoreError::ReadingOnly)
+    }
+}
+
+/// Runs `work` between BEGIN and COMMIT of a transaction that only reads.
+pub(crate) fn in_read_transaction<T>(
+    connection: &mut SqliteConnection,
+    work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    diesel::Connection::transaction(connection, work)
+}
+
+fn must_be_there(path: &Path) -> Result<(), StoreError> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(StoreError::NotThere { path: path.to_owned() })
+        }
+        Err(source) => Err(StoreError::Io { doing: "read", path: path.to_owned(), source }),
+    }
+}
+
+/// SQLite opens a file that it may not write for reading and fails later, in the middle of things.
+fn must_be_writable(path: &Path) -> Result<(), StoreError> {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    match fs::OpenOptions::new().write(true).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => {
+            Err(StoreError::ReadOnly)
+        }
+        Err(source) => Err(StoreError::Io { doing: "open", path: path.to_owned(), source }),
+    }
+}
+
+fn inspect(path: &Path, busy_timeout_ms: u32) -> Result<SqliteConnection, StoreError> {
+    connection::establish(path, Purpose::Read, busy_timeout_ms).map_err(|error| foreign(error, path))
+}
+
+/// A file that SQLite cannot read at all is not ours.
+fn foreign(error: StoreError, path: &Path) -> StoreError {
+    match error {
+        StoreError::CorruptFile { message } if message.contains("not a database") => {
+            StoreError::Foreign { path: path.to_owned() }
+        }
+        other => other,
+    }
+}
+
+/// Looks before anything is written: a foreign database stays as it is.
+fn check_identity(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let sql = "SELECT application_id AS value FROM pragma_application_id";
+    let found = connection::number(connection, "read the file's header", sql);
+    if found.map_err(|error| foreign(error, path))? == APPLICATION_ID {
+        Ok(())
+    } else {
+        Err(StoreError::Foreign { path: path.to_owned() })
+    }
+}
+
+/// The file system did not give SQLite what its write-ahead log needs (shared memory).
+#[derive(Debug, thiserror::Error)]
+#[error("the journal mode is `{mode}`, this file system does not support a write-ahead log")]
+struct NoWal {
+    mode: String,
+}
+
+/// A mode that lasts: the file keeps it, whoever opens it.
+fn use_wal(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let doing = "use a write-ahead log";
+    connection::execute(connection, doing, "PRAGMA journal_mode=WAL")?;
+    let mode = connection::word(connection, doing, "SELECT journal_mode AS value FROM pragma_journal_mode")?;
+    if mode == "wal" { Ok(()) } else { Err(StoreError::Database { doing, source: Box::new(NoWal { mode }) }) }
+}
+
+fn limit(connection: &mut SqliteConnection, options: &Options) -> Result<(), StoreError> {
+    match options.pages_max {
+        Some(pages) => {
+            connection::execute(connection, "limit the file", &format!("PRAGMA max_page_count={pages}"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses a store that a newer program has changed.
+fn check_known(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let known = diesel::migration::MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS)
+        .map_err(|source| StoreError::Database { doing: "read the migrations", source })?;
+    let applied = connection
+        .applied_migrations()
+        .map_err(|source| StoreError::Database { doing: "read the applied migrations", source })?;
+    let unknown =
+        applied.iter().find(|version| !known.iter().any(|migration| migration.name().version() == **version));
+    match unknown {
+        Some(version) => Err(StoreError::Newer { migration: version.to_string() }),
+        None => Ok(()),
+    }
+}
+
+fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    check_known(connection)?;
+    connection.run_pending_migrations(MIGRATIONS).map_err(|source| {
+        // A full disk or a read-only file is told apart here as well; the migration's own error only wraps it.
+        StoreError::from_message(&source.to_string())
+            .unwrap_or(StoreError::Database { doing: "migrate the schema", source })
+    })?;
+    Ok(())
+}
+
+fn read_settings(connection: &mut SqliteConnection) -> Result<Option<Settings>, StoreError> {
+    let row: Option<(String, String, String)> = settings::table
+        .select((settings::tenant, settings::log_origin, settings::environment))
+        .first(connection)
+        .optional()
+        .map_err(|error| StoreError::database("read the settings", error))?;
+    let Some((tenant, log_origin, environment)) = row else { return Ok(None) };
+    Ok(Some(Settings {
+        environment: from_word("settings", &tenant, &environment)?,
+        tenant: parse("settings", &tenant, &tenant)?,
+        log_origin,
+    }))
+}
+
+/// The settings and the empty log, together.
+fn insert_settings(
+    connection: &mut SqliteConnection,
+    wanted: &Settings,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let tenant = wanted.tenant.as_str();
+    diesel::Connection::transaction(connection, |connection| {
+        diesel::insert_into(settings::table)
+            .values((
+                settings::tenant.eq(tenant),
+                settings::log_origin.eq(&wanted.log_origin),
+                settings::environment.eq(wanted.environment.to_string()),
+                settings::created_at.eq(now.to_string()),
+            ))
+            .execute(connection)?;
+        let empty = Head::empty();
+        diesel::insert_into(log_head::table)
+            .values((
+                log_head::tenant.eq(tenant),
+                log_head::size.eq(0),
+                log_head::root_hash.eq(empty.root_hash.to_string()),
+                log_head::chain_hash.eq(empty.chain_hash.to_string()),
+                log_head::frontier.eq(""),
+            ))
+            .execute(connection)?;
+        Ok(())
+    })
+    .map_err(|error: diesel::result::Error| StoreError::database("write the settings", error))
+}

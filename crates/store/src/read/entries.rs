@@ -1,0 +1,257 @@
+//! Log entries with their payloads, and the openings of decisions.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use chancery_core::b64;
+use chancery_core::digest::LeafHash;
+use chancery_core::dsse::{IN_TOTO, Signature, record_id};
+use chancery_core::ids::{ExecutionId, TenantId};
+use chancery_core::log::{Kind, leaf_hash_of};
+use diesel::{
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable, RunQueryDsl as _, Selectable,
+    SelectableHelper as _, SqliteConnection,
+};
+
+use super::filter::Value;
+use super::{Entry, Reader, StoredOpening};
+use crate::entry::EncryptedOpening;
+use crate::error::StoreError;
+use crate::schema::{log_entries, log_signatures, openings};
+use crate::value::{from_sql, parse, to_sql};
+
+const TABLE: &str = "log_entries";
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = log_entries)]
+struct Row {
+    log_index: i64,
+    kind: i32,
+    record_id: String,
+    leaf_hash: String,
+    claimed_at: String,
+    recorded_at: String,
+    keyid: String,
+    signature: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+/// What an entry holds and what it says of itself are two things.
+#[derive(Debug, thiserror::Error)]
+enum Mismatch {
+    #[error("{0} is not a kind of entry")]
+    Kind(i32),
+    #[error("the payload does not hash to the record id")]
+    RecordId,
+    #[error("kind and record id do not hash to the leaf hash")]
+    LeafHash,
+    #[error("its length is wrong")]
+    Length,
+}
+
+impl Row {
+    fn parse(self) -> Result<Entry, StoreError> {
+        let key = self.log_index;
+        let corrupt = |mismatch: Mismatch| StoreError::corrupt(TABLE, key, mismatch);
+        let kind = u8::try_from(self.kind).ok().and_then(Kind::from_u8);
+        let entry = Entry {
+            index: from_sql(TABLE, key, key)?,
+            kind: kind.ok_or_else(|| corrupt(Mismatch::Kind(self.kind)))?,
+            record_id: parse(TABLE, key, &self.record_id)?,
+            leaf_hash: parse(TABLE, key, &self.leaf_hash)?,
+            claimed_at: parse(TABLE, key, &self.claimed_at)?,
+            recorded_at: parse(TABLE, key, &self.recorded_at)?,
+            signatures: vec![Signature {
+                keyid: parse(TABLE, key, &self.keyid)?,
+                sig: b64::Bytes(self.signature),
+            }],
+            payload: self.payload,
+        };
+        if record_id(IN_TOTO, &entry.payload) != entry.record_id {
+            return Err(corrupt(Mismatch::RecordId));
+        }
+        if leaf_hash_of(entry.kind, &entry.record_id) != entry.leaf_hash {
+            return Err(corrupt(Mismatch::LeafHash));
+        }
+        Ok(entry)
+    }
+}
+
+/// The entry at `index`.
+pub(super) fn entry(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    index: u64,
+) -> Result<Option<Entry>, StoreError> {
+    let row: Option<Row> = log_entries::table
+        .filter(log_entries::tenant.eq(tenant.as_str()))
+        .filter(log_entries::log_index.eq(to_sql(index)))
+        .select(Row::as_select())
+        .first(connection)
+        .optional()
+        .map_err(|error| StoreError::database("read an entry", error))?;
+    let mut entries = complete(connection, tenant, row.into_iter().collect())?;
+    Ok(entries.pop())
+}
+
+/// Parses rows in order of their indexes and adds the signatures from the second on.
+fn complete(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    rows: Vec<Row>,
+) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = rows.into_iter().map(Row::parse).collect::<Result<Vec<_>, _>>()?;
+    // Only keyrings have several.
+    if !entries.iter().any(|entry| entry.kind == Kind::Keyring) {
+        return Ok(entries);
+    }
+    let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(entries) };
+    let more: Vec<(i64, String, Vec<u8>)> = log_signatures::table
+        .filter(log_signatures::tenant.eq(tenant.as_str()))
+        .filter(log_signatures::log_index.between(to_sql(first.index), to_sql(last.index)))
+        .order((log_signatures::log_index, log_signatures::position))
+        .select((log_signatures::log_index, log_signatures::keyid, log_signatures::signature))
+        .load(connection)
+        .map_err(|error| StoreError::database("read signatures", error))?;
+    let mut by_index: BTreeMap<u64, Vec<Signature>> = BTreeMap::new();
+    for (index, keyid, signature) in more {
+        let keyid = parse("log_signatures", index, &keyid)?;
+        let index = from_sql("log_signatures", index, index)?;
+        by_index.entry(index).or_default().push(Signature { keyid, sig: b64::Bytes(signature) });
+    }
+    for entry in &mut entries {
+        entry.signatures.extend(by_index.remove(&entry.index).unwrap_or_default());
+    }
+    Ok(entries)
+}
+
+type OpeningRow = (i64, Vec<u8>, Vec<u8>, Vec<u8>, bool);
+
+fn opening((index, salt, nonce, ciphertext, partial): OpeningRow) -> Result<StoredOpening, StoreError> {
+    let corrupt = |_| StoreError::corrupt("openings", index, Mismatch::Length);
+    Ok(StoredOpening {
+        index: from_sql("openings", index, index)?,
+        opening: EncryptedOpening {
+            salt: salt.try_into().map_err(corrupt)?,
+            nonce: nonce.try_into().map_err(corrupt)?,
+            ciphertext,
+            partial,
+        },
+    })
+}
+
+const OPENING: (
+    openings::log_index,
+    openings::salt,
+    openings::nonce,
+    openings::ciphertext,
+    openings::partial,
+) = (openings::log_index, openings::salt, openings::nonce, openings::ciphertext, openings::partial);
+
+impl Reader<'_> {
+    /// The entry at `index`.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the payload does not hash to the leaf.
+    pub fn entry(&mut self, index: u64) -> Result<Option<Entry>, StoreError> {
+        entry(self.connection, self.tenant, index)
+    }
+
+    /// The entries of `range`, ascending. All of them are in memory at once: ask for pages.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when a payload does not hash to its leaf.
+    pub fn entries(&mut self, range: Range<u64>) -> Result<Vec<Entry>, StoreError> {
+        let rows: Vec<Row> = log_entries::table
+            .filter(log_entries::tenant.eq(self.tenant.as_str()))
+            .filter(log_entries::log_index.ge(to_sql(range.start)))
+            .filter(log_entries::log_index.lt(to_sql(range.end)))
+            .order(log_entries::log_index)
+            .select(Row::as_select())
+            .load(self.connection)
+            .map_err(|error| StoreError::database("read entries", error))?;
+        complete(self.connection, self.tenant, rows)
+    }
+
+    /// The entries at `indexes`, in that order.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfRange`] for an index that is not there; [`StoreError::Corrupt`].
+    pub fn entries_at(&mut self, indexes: &[u64]) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::with_capacity(indexes.len());
+        for index in indexes {
+            match self.entry(*index)? {
+                Some(entry) => entries.push(entry),
+                None => return Err(StoreError::OutOfRange { asked: *index, size: self.head()?.size }),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Everything that the log has about an execution, ascending: the decision first.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn entries_about(&mut self, execution_id: &ExecutionId) -> Result<Vec<Entry>, StoreError> {
+        let tables =
+            ["decisions", "overrides", "resolutions", "verifications", "confirmations", "erasure_subjects"];
+        let selects = tables.map(|table| {
+            format!("SELECT log_index AS value FROM {table} WHERE tenant = ? AND execution_id = ?")
+        });
+        let values = tables
+            .iter()
+            .flat_map(|_| [Value::Text(self.tenant.to_string()), Value::Text(execution_id.to_string())]);
+        let sql = format!("{} ORDER BY 1", selects.join(" UNION "));
+        let indexes = self.numbers(sql, values.collect(), "find an execution's entries")?;
+        self.entries_at(&indexes)
+    }
+
+    /// The stored leaf hashes of `range`, ascending, unchecked: for `fsck`. Ask for pages.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when one does not parse.
+    pub fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<(u64, LeafHash)>, StoreError> {
+        let rows: Vec<(i64, String)> = log_entries::table
+            .filter(log_entries::tenant.eq(self.tenant.as_str()))
+            .filter(log_entries::log_index.ge(to_sql(range.start)))
+            .filter(log_entries::log_index.lt(to_sql(range.end)))
+            .order(log_entries::log_index)
+            .select((log_entries::log_index, log_entries::leaf_hash))
+            .load(self.connection)
+            .map_err(|error| StoreError::database("read leaf hashes", error))?;
+        rows.into_iter()
+            .map(|(index, hash)| Ok((from_sql(TABLE, index, index)?, parse(TABLE, index, &hash)?)))
+            .collect()
+    }
+
+    /// The encrypted opening of the decision at `index`; none when there never was one or it was erased.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn opening(&mut self, index: u64) -> Result<Option<StoredOpening>, StoreError> {
+        let row: Option<OpeningRow> = openings::table
+            .filter(openings::tenant.eq(self.tenant.as_str()))
+            .filter(openings::log_index.eq(to_sql(index)))
+            .select(OPENING)
+            .first(self.connection)
+            .optional()
+            .map_err(|error| StoreError::database("read an opening", error))?;
+        row.map(opening).transpose()
+    }
+
+    /// The encrypted openings of the decisions in `range`, ascending. Ask for pages.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn openings(&mut self, range: Range<u64>) -> Result<Vec<StoredOpening>, StoreError> {
+        let rows: Vec<OpeningRow> = openings::table
+            .filter(openings::tenant.eq(self.tenant.as_str()))
+            .filter(openings::log_index.ge(to_sql(range.start)))
+            .filter(openings::log_index.lt(to_sql(range.end)))
+            .order(openings::log_index)
+            .select(OPENING)
+            .load(self.connection)
+            .map_err(|error| StoreError::database("read openings", error))?;
+        rows.into_iter().map(opening).collect()
+    }
+}

@@ -1,0 +1,104 @@
+//! A [`DecisionFilter`] as a condition in SQL over `decisions d` and `resolutions r`.
+//!
+//! The text depends on which members are given, never on their values: those are bound.
+
+use chancery_core::ids::TenantId;
+use chancery_core::statement::ExecutionState;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::Sqlite;
+
+use crate::decision::DecisionFilter;
+use crate::error::StoreError;
+
+/// A bound value.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Text(String),
+    Number(i64),
+}
+
+/// A condition with its values, in the order of its question marks.
+#[derive(Clone, Debug)]
+pub(crate) struct Condition {
+    pub(crate) sql: String,
+    pub(crate) values: Vec<Value>,
+}
+
+/// What a query that filters reads from.
+pub(crate) const FILTERED: &str =
+    "decisions d LEFT JOIN resolutions r ON r.tenant = d.tenant AND r.execution_id = d.execution_id";
+
+impl Condition {
+    /// The decisions of `tenant` that `filter` means.
+    pub(crate) fn new(tenant: &TenantId, filter: &DecisionFilter) -> Result<Self, StoreError> {
+        let mut condition = Self { sql: String::new(), values: Vec::new() };
+        condition.and("d.tenant = ?", Value::Text(tenant.to_string()));
+        let texts = [
+            ("d.policy_id = ?", filter.policy.as_ref().map(ToString::to_string)),
+            ("d.policy_version = ?", filter.version.as_ref().map(ToString::to_string)),
+            ("d.outcome = ?", filter.outcome.clone()),
+            ("d.executed_at >= ?", filter.from.map(|time| time.to_string())),
+            ("d.executed_at < ?", filter.to.map(|time| time.to_string())),
+            ("d.principal = ?", filter.principal.as_ref().map(ToString::to_string)),
+            ("d.execution_fingerprint = ?", filter.fingerprint.map(|hash| hash.to_string())),
+        ];
+        for (sql, value) in texts {
+            if let Some(value) = value {
+                condition.and(sql, Value::Text(value));
+            }
+        }
+        match filter.state {
+            // Written out and not bound, so that the index of open cases can be used.
+            Some(ExecutionState::Completed) => {
+                condition.and_bare("(d.execution_state = 'completed' OR r.log_index IS NOT NULL)");
+            }
+            Some(ExecutionState::PendingOverride) => {
+                condition.and_bare("d.execution_state = 'pending_override' AND r.log_index IS NULL");
+            }
+            Some(ExecutionState::Blocked) => condition.and_bare("d.execution_state = 'blocked'"),
+            None => {}
+        }
+        for (name, value) in &filter.labels {
+            condition.and(
+                "EXISTS (SELECT 1 FROM json_each(d.labels) l WHERE l.key = ? AND l.value = ?)",
+                Value::Text(name.clone()),
+            );
+            condition.values.push(Value::Text(value.clone()));
+        }
+        if !filter.execution_ids.is_empty() {
+            let ids = serde_json::to_string(&filter.execution_ids)
+                .map_err(|error| StoreError::Database { doing: "write a list", source: Box::new(error) })?;
+            condition.and("d.execution_id IN (SELECT value FROM json_each(?))", Value::Text(ids));
+        }
+        Ok(condition)
+    }
+
+    /// Adds a condition with one value.
+    pub(crate) fn and(&mut self, sql: &str, value: Value) {
+        self.and_bare(sql);
+        self.values.push(value);
+    }
+
+    fn and_bare(&mut self, sql: &str) {
+        if !self.sql.is_empty() {
+            self.sql.push_str(" AND ");
+        }
+        self.sql.push_str(sql);
+    }
+}
+
+/// A query with its values bound.
+pub(crate) fn query(
+    sql: String,
+    values: impl IntoIterator<Item = Value>,
+) -> BoxedSqlQuery<'static, Sqlite, SqlQuery> {
+    let mut query = diesel::sql_query(sql).into_boxed::<Sqlite>();
+    for value in values {
+        query = match value {
+            Value::Text(text) => query.bind::<Text, _>(text),
+            Value::Number(number) => query.bind::<BigInt, _>(number),
+        };
+    }
+    query
+}

@@ -1,0 +1,304 @@
+//! The log's head, its tree and its checkpoints.
+
+use chancery_core::digest::RootHash;
+use chancery_core::ids::TenantId;
+use chancery_core::log;
+use chancery_core::merkle::{self, Frontier, ProveError};
+use chancery_core::tile::{Content, Edge, TILE_WIDTH, Tile, TileNodes, write_entries, write_hashes};
+use diesel::{
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection,
+};
+
+use super::decisions::Missing;
+use super::{Head, Reader, StoredCheckpoint};
+use crate::error::StoreError;
+use crate::schema::{checkpoints, log_entries, log_head, log_tiles};
+use crate::value::{from_sql, parse, parse_some, to_sql};
+
+const HEAD: &str = "log_head";
+
+type HeadRow = (i64, String, String, String, Option<String>);
+
+fn head_row(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<HeadRow, StoreError> {
+    log_head::table
+        .filter(log_head::tenant.eq(tenant.as_str()))
+        .select((
+            log_head::size,
+            log_head::root_hash,
+            log_head::chain_hash,
+            log_head::frontier,
+            log_head::newest_claimed_at,
+        ))
+        .first(connection)
+        .optional()
+        .map_err(|error| StoreError::database("read the log's head", error))?
+        .ok_or_else(|| StoreError::corrupt(HEAD, tenant, Missing))
+}
+
+/// Where the log stands.
+pub(crate) fn head(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<Head, StoreError> {
+    let (size, root_hash, chain_hash, _, newest) = head_row(connection, tenant)?;
+    Ok(Head {
+        size: from_sql(HEAD, tenant, size)?,
+        root_hash: parse(HEAD, tenant, &root_hash)?,
+        chain_hash: parse(HEAD, tenant, &chain_hash)?,
+        newest_claimed_at: parse_some(HEAD, tenant, newest.as_deref())?,
+    })
+}
+
+/// The complete subtrees that the head row holds.
+pub(crate) fn frontier(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<Frontier, StoreError> {
+    let (size, _, _, text, _) = head_row(connection, tenant)?;
+    let parts = text
+        .as_bytes()
+        .chunks(64)
+        .map(|digits| parse(HEAD, tenant, &String::from_utf8_lossy(digits)))
+        .collect::<Result<Vec<RootHash>, _>>()?;
+    Frontier::from_parts(from_sql(HEAD, tenant, size)?, parts)
+        .map_err(|error| StoreError::corrupt(HEAD, tenant, error))
+}
+
+/// The partial tiles of the tree of `size` leaves, from leaf hashes and the roots of full tiles.
+pub(crate) fn right_edge(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    size: u64,
+) -> Result<Edge, StoreError> {
+    let mut partials = Vec::new();
+    let (mut level, mut width) = (0_u8, size);
+    while width > 0 {
+        let full = width / TILE_WIDTH;
+        partials.push(nodes(connection, tenant, level, full * TILE_WIDTH, width % TILE_WIDTH)?);
+        level += 1;
+        width = full;
+    }
+    Edge::from_partials(size, partials).map_err(|error| StoreError::corrupt("log_tiles", size, error))
+}
+
+/// `count` hashes of a level of tiles, from node `first` of that level on.
+fn nodes(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    level: u8,
+    first: u64,
+    count: u64,
+) -> Result<Vec<RootHash>, StoreError> {
+    let end = first.saturating_add(count);
+    let table = if level == 0 { "log_entries" } else { "log_tiles" };
+    let texts: Vec<String> = match level.checked_sub(1) {
+        None => log_entries::table
+            .filter(log_entries::tenant.eq(tenant.as_str()))
+            .filter(log_entries::log_index.ge(to_sql(first)))
+            .filter(log_entries::log_index.lt(to_sql(end)))
+            .order(log_entries::log_index)
+            .select(log_entries::leaf_hash)
+            .load(connection),
+        Some(below) => log_tiles::table
+            .filter(log_tiles::tenant.eq(tenant.as_str()))
+            .filter(log_tiles::level.eq(i32::from(below)))
+            .filter(log_tiles::tile_index.ge(to_sql(first)))
+            .filter(log_tiles::tile_index.lt(to_sql(end)))
+            .order(log_tiles::tile_index)
+            .select(log_tiles::root_hash)
+            .load(connection),
+    }
+    .map_err(|error| StoreError::database("read the tree", error))?;
+    if u64::try_from(texts.len()).is_ok_and(|found| found == count) {
+        texts.iter().map(|text| parse(table, first, text)).collect()
+    } else {
+        Err(StoreError::corrupt(table, format!("{first}..{end}"), Missing))
+    }
+}
+
+/// The bytes of a tile that lies within the log.
+fn tile(connection: &mut SqliteConnection, tenant: &TenantId, tile: &Tile) -> Result<Vec<u8>, StoreError> {
+    let (first, width) = (tile.first(), u64::from(tile.width()));
+    match tile.content() {
+        Content::Entries => {
+            let rows: Vec<(i32, String)> = log_entries::table
+                .filter(log_entries::tenant.eq(tenant.as_str()))
+                .filter(log_entries::log_index.ge(to_sql(first)))
+                .filter(log_entries::log_index.lt(to_sql(first + width)))
+                .order(log_entries::log_index)
+                .select((log_entries::kind, log_entries::record_id))
+                .load(connection)
+                .map_err(|error| StoreError::database("read entries", error))?;
+            if u64::try_from(rows.len()).ok() != Some(width) {
+                return Err(StoreError::corrupt("log_entries", tile, Missing));
+            }
+            let entries = rows.into_iter().map(|(kind, record)| {
+                let kind = u8::try_from(kind).ok().and_then(log::Kind::from_u8);
+                let kind = kind.ok_or_else(|| StoreError::corrupt("log_entries", tile, Missing))?;
+                Ok(log::entry(kind, &parse("log_entries", tile, &record)?))
+            });
+            Ok(write_entries(&entries.collect::<Result<Vec<_>, StoreError>>()?))
+        }
+        Content::Hashes { level } => {
+            // A full tile is one row; of a tile that has become full since, the first hashes are what is asked.
+            let stored: Option<Vec<u8>> = log_tiles::table
+                .filter(log_tiles::tenant.eq(tenant.as_str()))
+                .filter(log_tiles::level.eq(i32::from(level)))
+                .filter(log_tiles::tile_index.eq(to_sql(tile.index())))
+                .select(log_tiles::hashes)
+                .first(connection)
+                .optional()
+                .map_err(|error| StoreError::database("read a tile", error))?;
+            match stored {
+                Some(mut bytes) => {
+                    bytes.truncate(usize::from(tile.width()) * 32);
+                    Ok(bytes)
+                }
+                None if tile.is_full() => Err(StoreError::corrupt("log_tiles", tile, Missing)),
+                None => Ok(write_hashes(&nodes(connection, tenant, level, first, width)?)),
+            }
+        }
+    }
+}
+
+type CheckpointRow = (i64, String, Vec<u8>, String);
+
+fn checkpoint((size, root_hash, note, created_at): CheckpointRow) -> Result<StoredCheckpoint, StoreError> {
+    let table = "checkpoints";
+    Ok(StoredCheckpoint {
+        size: from_sql(table, size, size)?,
+        root_hash: parse(table, size, &root_hash)?,
+        note: String::from_utf8(note).map_err(|error| StoreError::corrupt(table, size, error))?,
+        created_at: parse(table, size, &created_at)?,
+    })
+}
+
+const CHECKPOINT: (checkpoints::size, checkpoints::root_hash, checkpoints::note, checkpoints::created_at) =
+    (checkpoints::size, checkpoints::root_hash, checkpoints::note, checkpoints::created_at);
+
+impl Reader<'_> {
+    /// Where the log stands.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn head(&mut self) -> Result<Head, StoreError> {
+        head(self.connection, self.tenant)
+    }
+
+    /// The complete subtrees of the tree as the head row holds them, to be compared by `fsck`.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn frontier(&mut self) -> Result<Frontier, StoreError> {
+        frontier(self.connection, self.tenant)
+    }
+
+    /// The root of the tree of the first `size` leaves, from its tiles.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfRange`], [`StoreError::Corrupt`].
+    pub fn root(&mut self, size: u64) -> Result<RootHash, StoreError> {
+        self.with_tree(size, |tree| merkle::root(size, &tree))
+    }
+
+    /// The inclusion proof of leaf `index` in the tree of the first `size` leaves.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfRange`], [`StoreError::Corrupt`].
+    pub fn inclusion_proof(&mut self, index: u64, size: u64) -> Result<Vec<RootHash>, StoreError> {
+        if index >= size {
+            return Err(StoreError::OutOfRange { asked: index, size });
+        }
+        self.with_tree(size, |tree| merkle::inclusion_proof(index, size, &tree))
+    }
+
+    /// The inclusion proofs of several leaves in one tree; tiles that they share are read once when the indexes
+    /// ascend.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfRange`], [`StoreError::Corrupt`].
+    pub fn inclusion_proofs(&mut self, indexes: &[u64], size: u64) -> Result<Vec<Vec<RootHash>>, StoreError> {
+        if let Some(index) = indexes.iter().find(|index| **index >= size) {
+            return Err(StoreError::OutOfRange { asked: *index, size });
+        }
+        self.with_tree(size, |tree| {
+            indexes.iter().map(|index| merkle::inclusion_proof(*index, size, &tree)).collect()
+        })
+    }
+
+    /// The proof that the tree of `old` leaves is the beginning of that of `new` leaves.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfRange`], [`StoreError::Corrupt`].
+    pub fn consistency_proof(&mut self, old: u64, new: u64) -> Result<Vec<RootHash>, StoreError> {
+        if old > new {
+            return Err(StoreError::OutOfRange { asked: old, size: new });
+        }
+        self.with_tree(new, |tree| merkle::consistency_proof(old, new, &tree))
+    }
+
+    /// The bytes of a tile of hashes or entries (C2SP tlog-tiles), full or partial, none if the log does not
+    /// have it (yet).
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn tile(&mut self, wanted: &Tile) -> Result<Option<Vec<u8>>, StoreError> {
+        let size = self.head()?.size;
+        if !wanted.is_in_tree(size) {
+            return Ok(None);
+        }
+        tile(self.connection, self.tenant, wanted).map(Some)
+    }
+
+    /// The newest checkpoint.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn checkpoint_newest(&mut self) -> Result<Option<StoredCheckpoint>, StoreError> {
+        let row: Option<CheckpointRow> = checkpoints::table
+            .filter(checkpoints::tenant.eq(self.tenant.as_str()))
+            .order(checkpoints::size.desc())
+            .select(CHECKPOINT)
+            .first(self.connection)
+            .optional()
+            .map_err(|error| StoreError::database("read a checkpoint", error))?;
+        row.map(checkpoint).transpose()
+    }
+
+    /// The checkpoint of exactly this size.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn checkpoint_at(&mut self, size: u64) -> Result<Option<StoredCheckpoint>, StoreError> {
+        let row: Option<CheckpointRow> = checkpoints::table
+            .filter(checkpoints::tenant.eq(self.tenant.as_str()))
+            .filter(checkpoints::size.eq(to_sql(size)))
+            .select(CHECKPOINT)
+            .first(self.connection)
+            .optional()
+            .map_err(|error| StoreError::database("read a checkpoint", error))?;
+        row.map(checkpoint).transpose()
+    }
+
+    fn with_tree<T>(
+        &mut self,
+        size: u64,
+        work: impl FnOnce(&dyn Tree) -> Result<T, ProveError<TreeError>>,
+    ) -> Result<T, StoreError> {
+        let logged = self.head()?.size;
+        if size > logged {
+            return Err(StoreError::OutOfRange { asked: size, size: logged });
+        }
+        let (connection, tenant) = (&mut *self.connection, self.tenant);
+        // A tile of a smaller tree is the beginning of the same tile now, so the head of this moment does.
+        let tree = TileNodes::new(size, |wanted: &Tile| tile(connection, tenant, wanted));
+        work(&tree).map_err(|error| match error {
+            ProveError::Node { source, .. } => match source {
+                chancery_core::tile::TileNodesError::Fetch { source, .. } => source,
+                other => StoreError::corrupt("log_tiles", size, other),
+            },
+            other => StoreError::corrupt("log_tiles", size, other.to_string()),
+        })
+    }
+}
+
+type TreeError = chancery_core::tile::TileNodesError<StoreError>;
+
+/// The tree that proofs are made from.
+trait Tree: merkle::NodeSource<Error = TreeError> {}
+
+impl<T: merkle::NodeSource<Error = TreeError>> Tree for T {}

@@ -1,0 +1,271 @@
+//! The log writer: one thread that puts whatever is queued into one transaction.
+//!
+//! ```text
+//! queue ─► take up to 1,024 records or 4 MiB ─► BEGIN IMMEDIATE
+//!            each: admit ─► number ─► its row, its entry, its opening        (rows.rs, admit.rs)
+//!            full tiles, head by compare-and-swap ─► COMMIT, synced ─► answers
+//! ```
+//!
+//! No timer: a batch is what arrived while the one before was being committed, so it grows with the load. What is
+//! needed to admit a record is kept in memory ([`State`]), tried on a copy and taken over once the transaction is
+//! committed; when one fails, everybody in it is told so and the state is read anew from the database.
+
+mod admit;
+mod batch;
+mod rows;
+mod state;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+
+use diesel::SqliteConnection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::state::State;
+use crate::checkpointer::Bell;
+use crate::entry::{Appended, NewEntry, PAYLOAD_BYTES_MAX};
+use crate::error::StoreError;
+use crate::hook::{OnStep, Step};
+use crate::open::{Options, Settings};
+use crate::read::Head;
+use crate::reject::SubmitError;
+
+/// What a submitter gets.
+pub(crate) type Answer = Result<Appended, SubmitError>;
+
+/// Work for the writer's thread.
+enum Job {
+    Append(Box<NewEntry>, oneshot::Sender<Answer>),
+    /// Something else that writes; it answers by itself.
+    Run(Box<dyn FnOnce(&mut SqliteConnection) + Send>),
+}
+
+/// Waits for the answer about a queued record: a future, and [`Ticket::wait`] for threads. Dropping it does not
+/// take the record back.
+#[derive(Debug)]
+#[must_use = "the record is not known to be recorded before the answer is there"]
+pub struct Ticket {
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Ticket {
+    /// Waits.
+    ///
+    /// # Errors
+    /// As [`Store::submit`](crate::Store::submit).
+    ///
+    /// # Panics
+    /// Inside an asynchronous task.
+    pub fn wait(self) -> Result<Appended, SubmitError> {
+        self.answer.blocking_recv().unwrap_or_else(|_| Err(StoreError::WriterGone.into()))
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<Appended, SubmitError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = Pin::new(&mut self.answer).poll(context);
+        answer.map(|answer| answer.unwrap_or_else(|_| Err(StoreError::WriterGone.into())))
+    }
+}
+
+/// The running thread. Dropping it writes what is queued, then ends the thread.
+pub(crate) struct Writer {
+    jobs: Option<mpsc::Sender<Job>>,
+    head: watch::Receiver<Head>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Loads the state and starts the thread.
+    pub(crate) fn start(
+        mut connection: SqliteConnection,
+        settings: Settings,
+        options: Options,
+        bell: Arc<Bell>,
+    ) -> Result<Self, StoreError> {
+        let state = State::load(&mut connection, &settings.tenant)?;
+        let (jobs, queue) = mpsc::channel(options.queue_entries_max.max(1));
+        let (head_sender, head) = watch::channel(state.head());
+        let worker = Worker { connection, settings, options, bell, head: head_sender, state: Some(state) };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || worker.run(queue))
+            .map_err(|source| StoreError::Io {
+                doing: "start the writer of",
+                path: std::path::PathBuf::from("store"),
+                source,
+            })?;
+        Ok(Self { jobs: Some(jobs), head, thread: Some(thread) })
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Head> {
+        self.head.clone()
+    }
+
+    pub(crate) async fn enqueue(&self, entry: NewEntry) -> Result<Ticket, SubmitError> {
+        let (job, ticket) = append(entry)?;
+        self.queue()?.send(job).await.map_err(|_| StoreError::WriterGone)?;
+        Ok(ticket)
+    }
+
+    pub(crate) fn enqueue_blocking(&self, entry: NewEntry) -> Result<Ticket, SubmitError> {
+        let (job, ticket) = append(entry)?;
+        self.queue()?.blocking_send(job).map_err(|_| StoreError::WriterGone)?;
+        Ok(ticket)
+    }
+
+    /// Runs `work` on the thread, after what is queued, and waits for it.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        let job = Job::Run(Box::new(move |connection| {
+            // Whoever asked may be gone; the work is done all the same.
+            let _ = sender.send(work(connection));
+        }));
+        self.queue()?.blocking_send(job).map_err(|_| StoreError::WriterGone)?;
+        receiver.blocking_recv().unwrap_or(Err(StoreError::WriterGone))
+    }
+
+    fn queue(&self) -> Result<&mpsc::Sender<Job>, StoreError> {
+        self.jobs.as_ref().ok_or(StoreError::WriterGone)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}
+
+fn append(entry: NewEntry) -> Result<(Job, Ticket), StoreError> {
+    if entry.payload.len() > PAYLOAD_BYTES_MAX {
+        return Err(StoreError::TooLarge { bytes: entry.payload.len(), max: PAYLOAD_BYTES_MAX });
+    }
+    let (sender, answer) = oneshot::channel();
+    Ok((Job::Append(Box::new(entry), sender), Ticket { answer }))
+}
+
+struct Worker {
+    connection: SqliteConnection,
+    settings: Settings,
+    options: Options,
+    bell: Arc<Bell>,
+    head: watch::Sender<Head>,
+    /// None after a failed transaction, until it is read anew.
+    state: Option<State>,
+}
+
+impl Worker {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut entries = Vec::new();
+        let mut answers = Vec::new();
+        let mut next = None;
+        while let Some(job) = next.take().or_else(|| queue.blocking_recv()) {
+            match job {
+                Job::Run(work) => {
+                    let bell = Arc::clone(&self.bell);
+                    let gate = bell.gate();
+                    work(&mut self.connection);
+                    drop(gate);
+                    bell.ring();
+                }
+                Job::Append(entry, answer) => {
+                    let mut bytes = entry.weight();
+                    entries.push(*entry);
+                    answers.push(answer);
+                    while entries.len() < self.options.batch_entries_max
+                        && bytes < self.options.batch_bytes_max
+                    {
+                        match queue.try_recv() {
+                            Ok(Job::Append(entry, answer)) => {
+                                bytes += entry.weight();
+                                entries.push(*entry);
+                                answers.push(answer);
+                            }
+                            Ok(other) => {
+                                next = Some(other);
+                                break;
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                    self.batch(&mut entries, &mut answers);
+                }
+            }
+        }
+    }
+
+    /// Writes a batch and answers; both lists are empty afterwards.
+    fn batch(&mut self, entries: &mut Vec<NewEntry>, answers: &mut Vec<oneshot::Sender<Answer>>) {
+        let written = self.write(entries);
+        match written {
+            Ok(results) => {
+                if self.step(Step::Committed).is_err() {
+                    tracing::debug!("a step after the commit cannot fail");
+                }
+                for (answer, result) in answers.drain(..).zip(results) {
+                    // A submitter that has gone away finds its record by its id.
+                    let _ = answer.send(result);
+                }
+                if self.step(Step::Answered).is_err() {
+                    tracing::debug!("a step after the commit cannot fail");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, entries = entries.len(), "a batch was not written");
+                // What is in memory may be ahead of the database now.
+                self.state = None;
+                let error = Arc::new(error);
+                for answer in answers.drain(..) {
+                    let _ = answer.send(Err(SubmitError::Store(Arc::clone(&error))));
+                }
+            }
+        }
+        entries.clear();
+    }
+
+    fn write(&mut self, entries: &[NewEntry]) -> Result<Vec<Answer>, StoreError> {
+        self.step(Step::Taken)?;
+        let bell = Arc::clone(&self.bell);
+        let gate = bell.gate();
+        let state = match self.state.take() {
+            Some(state) => state,
+            None => State::load(&mut self.connection, &self.settings.tenant)?,
+        };
+        let written = batch::write(&mut self.connection, &self.settings, &self.options, state, entries)?;
+        drop(gate);
+        let erased = entries.iter().any(|entry| matches!(entry.body, crate::entry::Body::Erasure(_)));
+        if erased {
+            bell.ring_truncate()
+        } else {
+            bell.ring()
+        }
+        self.head.send_replace(written.state.head());
+        self.state = Some(written.state);
+        Ok(written.answers)
+    }
+
+    fn step(&self, step: Step) -> Result<(), StoreError> {
+        check(&self.options, step)
+    }
+}
+
+/// Calls the hook, if there is one.
+fn check(options: &Options, step: Step) -> Result<(), StoreError> {
+    match options.hook.as_ref().map(|hook| hook(step)) {
+        Some(OnStep::Fail) => Err(StoreError::Stopped),
+        Some(OnStep::Go) | None => Ok(()),
+    }
+}

@@ -1,0 +1,24 @@
+-- Only for an empty database: a log is never rolled back.
+DROP VIEW audit_decisions;
+DROP VIEW audit_verifications;
+DROP VIEW audit_overrides;
+DROP TABLE tenant_keys;
+DROP TABLE checkpoints;
+DROP TABLE erasure_subjects;
+DROP TABLE erasures;
+DROP TABLE confirmations;
+DROP TABLE verifications;
+DROP TABLE resolutions;
+DROP TABLE overrides;
+DROP TABLE build_identities;
+DROP TABLE keyrings;
+DROP TABLE activations;
+DROP TABLE bundle_files;
+DROP TABLE bundles;
+DROP TABLE openings;
+DROP TABLE decisions;
+DROP TABLE log_tiles;
+DROP TABLE log_signatures;
+DROP TABLE log_entries;
+DROP TABLE log_head;
+DROP TABLE settings;
