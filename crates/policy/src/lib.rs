@@ -24,6 +24,8 @@ mod context;
 mod entities;
 mod policies;
 mod schema;
+#[cfg(test)]
+mod testing;
 mod text;
 
 pub use bundle::Bundle;
