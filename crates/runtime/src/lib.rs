@@ -1,1 +1,53 @@
-//! runtime
+//! The use cases of Chancery: what happens between a request and its answer.
+//!
+//! | module | use case |
+//! |---|---|
+//! | [`mod@init`] | a new log: keys, keyring, settings, the first bundles |
+//! | [`execute`] | decide, sign, record, answer; or answer again |
+//! | [`batch`] | many of them in order, in bounded memory |
+//! | [`bundles`] | sign, verify, publish and activate policy bundles |
+//! | [`checkpoint`] | sign the head of the log |
+//! | [`export`] | write evidence for an auditor |
+//! | [`records`] | read what was recorded |
+//! | [`fsck`] | check the store against its log |
+//! | [`home`], [`keys`], [`vault`] | private keys on disk, secrets in the database |
+//!
+//! Knows no HTTP, no configuration, no clock and no random source: paths, passwords, [`Clock`] and [`Entropy`] are
+//! given by the program. Everything fails closed: what cannot be recorded is not answered, what cannot be verified
+//! is not used. Failures are sorted by [`failure::Cause`], and have one text for the caller and one for the
+//! operator; neither ever holds the value of a signal.
+
+pub mod answer;
+pub mod batch;
+pub mod bundles;
+pub mod checkpoint;
+pub mod edge;
+pub mod error;
+pub mod execute;
+pub mod export;
+pub mod failure;
+pub mod fsck;
+pub mod home;
+pub mod init;
+pub mod keys;
+mod pool;
+pub mod records;
+pub mod request;
+pub mod runtime;
+pub mod vault;
+
+#[cfg(test)]
+mod testing;
+
+pub use answer::{Answer, AnswerPolicy, Evaluated, LogPosition};
+pub use chancery_core::statement::Environment;
+pub use edge::{Clock, Entropy, EntropyError};
+pub use error::ExecuteError;
+pub use execute::Caller;
+pub use failure::{Cause, Failure, Fault};
+pub use home::Home;
+pub use keys::{KeyName, ServerKeys};
+pub use runtime::{OpenError, Options, Runtime};
+
+/// The version that decisions name as `runtime.version`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,330 @@
+//! Signing the head of the log, and never two heads that contradict each other.
+//!
+//! ```text
+//! state/checkpoint   {"checkpoint": note text, "frontier": [hex, …]}        JCS, replaced atomically, fsynced
+//! ```
+//! The publisher remembers the last checkpoint that it signed outside the database, with the hashes from which the
+//! tree grows on. To sign a newer head it reads the leaves that came since, adds them to *its own* tree, and signs
+//! only if that gives the head's root: whoever edits the head row, or puts an older database back, cannot make it
+//! sign a fork. What is signed is remembered before anybody sees it. Checkpoints are C2SP tlog-checkpoint notes.
+
+use crate::error::{store_cause, store_code, store_detail};
+use crate::failure::{Cause, Failure};
+use crate::runtime::{Inner, Runtime};
+use chancery_core::canonical::{CanonicalError, to_canonical};
+use chancery_core::checkpoint::{self, Checkpoint, SignedCheckpoint};
+use chancery_core::digest::RootHash;
+use chancery_core::key::{Signer, SigningKey};
+use chancery_core::merkle::{Frontier, FrontierError};
+use chancery_core::note::NoteSignError;
+use chancery_store::{Settings, Store, StoreError};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+/// How many leaves are read at once while the tree is rebuilt.
+const LEAVES_AT_ONCE: u64 = 16_384;
+
+/// Signs checkpoints, and remembers the last one.
+pub(crate) struct Publisher {
+    path: PathBuf,
+    last: Option<Signed>,
+}
+
+#[derive(Clone)]
+struct Signed {
+    checkpoint: SignedCheckpoint,
+    frontier: Frontier,
+}
+
+/// The file.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Memory {
+    checkpoint: String,
+    frontier: Vec<RootHash>,
+}
+
+impl Runtime {
+    /// Signs the head of the log, unless the last checkpoint covers it, and returns the newest checkpoint; none for an
+    /// empty log. Blocks.
+    ///
+    /// Durable once it returns: in the publisher's own file and in the database.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Fork`] when the log does not continue what was signed before; nothing is signed then.
+    pub fn publish_checkpoint(&self) -> Result<Option<SignedCheckpoint>, CheckpointError> {
+        self.inner.publish_checkpoint()
+    }
+}
+
+impl Inner {
+    pub(crate) fn publish_checkpoint(&self) -> Result<Option<SignedCheckpoint>, CheckpointError> {
+        let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
+        publisher.publish(&self.store, &self.settings, &self.log_key, self.clock.now())
+    }
+}
+
+impl Publisher {
+    /// Reads the publisher's memory and holds it against the database.
+    pub(crate) fn open(
+        path: &Path,
+        store: &Store,
+        settings: &Settings,
+        log_key: &SigningKey,
+    ) -> Result<Self, CheckpointError> {
+        let (head, newest) = store.read(|reader| Ok((reader.head()?, reader.checkpoint_newest()?)))?;
+        let last = read(path, settings, log_key)?;
+        match &last {
+            None => {
+                if let Some(newest) = newest {
+                    return Err(CheckpointError::Missing { path: path.to_owned(), size: newest.size });
+                }
+            }
+            Some(last) => {
+                let signed = last.checkpoint.checkpoint();
+                if signed.size > head.size {
+                    return Err(CheckpointError::Ahead {
+                        path: path.to_owned(),
+                        signed: signed.size,
+                        log: head.size,
+                    });
+                }
+                if signed.size == head.size && signed.root != head.root_hash {
+                    return Err(CheckpointError::Fork { size: head.size });
+                }
+            }
+        }
+        Ok(Self { path: path.to_owned(), last })
+    }
+
+    fn publish(
+        &mut self,
+        store: &Store,
+        settings: &Settings,
+        log_key: &SigningKey,
+        now: chancery_core::time::Timestamp,
+    ) -> Result<Option<SignedCheckpoint>, CheckpointError> {
+        let head = store.read(|reader| reader.head())?;
+        let signed_size = self.last.as_ref().map_or(0, |last| last.checkpoint.checkpoint().size);
+        if head.size < signed_size {
+            let path = self.path.clone();
+            return Err(CheckpointError::Ahead { path, signed: signed_size, log: head.size });
+        }
+        if head.size == 0 {
+            return Ok(None);
+        }
+        if head.size > signed_size {
+            let mut frontier =
+                self.last.as_ref().map_or_else(Frontier::default, |last| last.frontier.clone());
+            grow(&mut frontier, store, head.size)?;
+            if frontier.root() != head.root_hash {
+                return Err(CheckpointError::Fork { size: head.size });
+            }
+            let checkpoint =
+                Checkpoint { origin: settings.log_origin.clone(), size: head.size, root: head.root_hash };
+            let note = checkpoint.sign(log_key)?;
+            let signed = Signed {
+                checkpoint: Checkpoint::parse_and_verify(&note, log_key.public_key(), &settings.log_origin)?,
+                frontier,
+            };
+            write(&self.path, &signed)?;
+            self.last = Some(signed);
+        }
+        let Some(last) = &self.last else { return Ok(None) };
+        if last.checkpoint.checkpoint().root != head.root_hash {
+            return Err(CheckpointError::Fork { size: head.size });
+        }
+        // Also when it was signed before: the process may have ended between the file and the database.
+        store.insert_checkpoint(head.size, head.root_hash, last.checkpoint.to_string(), now)?;
+        Ok(Some(last.checkpoint.clone()))
+    }
+}
+
+/// Adds the leaves from the tree's size up to `size`.
+fn grow(frontier: &mut Frontier, store: &Store, size: u64) -> Result<(), CheckpointError> {
+    while frontier.size() < size {
+        let from = frontier.size();
+        let to = size.min(from.saturating_add(LEAVES_AT_ONCE));
+        let leaves = store.read(|reader| reader.leaf_hashes(from..to))?;
+        let expected = to - from;
+        if u64::try_from(leaves.len()).ok() != Some(expected) {
+            return Err(CheckpointError::Leaves { from, to });
+        }
+        for (expected, (index, leaf)) in (from..to).zip(&leaves) {
+            if expected != *index {
+                return Err(CheckpointError::Leaves { from, to });
+            }
+            frontier.push(leaf);
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path, settings: &Settings, log_key: &SigningKey) -> Result<Option<Signed>, CheckpointError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(CheckpointError::Io { path: path.to_owned(), source }),
+    };
+    let broken = |source: Box<dyn std::error::Error + Send + Sync>| CheckpointError::Broken {
+        path: path.to_owned(),
+        source,
+    };
+    let memory: Memory = serde_json::from_slice(&bytes).map_err(|error| broken(error.into()))?;
+    let checkpoint =
+        Checkpoint::parse_and_verify(&memory.checkpoint, log_key.public_key(), &settings.log_origin)
+            .map_err(|error| broken(error.into()))?;
+    let size = checkpoint.checkpoint().size;
+    let frontier =
+        Frontier::from_parts(size, memory.frontier).map_err(|error: FrontierError| broken(error.into()))?;
+    if frontier.root() != checkpoint.checkpoint().root {
+        return Err(broken("its hashes do not give the root that was signed".into()));
+    }
+    Ok(Some(Signed { checkpoint, frontier }))
+}
+
+/// The note in the publisher's file, as it is there.
+pub(crate) fn remembered(path: &Path) -> Result<Option<String>, CheckpointError> {
+    match fs::read(path) {
+        Ok(bytes) => match serde_json::from_slice::<Memory>(&bytes) {
+            Ok(memory) => Ok(Some(memory.checkpoint)),
+            Err(error) => Err(CheckpointError::Broken { path: path.to_owned(), source: error.into() }),
+        },
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CheckpointError::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// Replaces the file: the new one is whole and on the disk before it takes the old one's name.
+fn write(path: &Path, signed: &Signed) -> Result<(), CheckpointError> {
+    let io = |source| CheckpointError::Io { path: path.to_owned(), source };
+    let memory =
+        Memory { checkpoint: signed.checkpoint.to_string(), frontier: signed.frontier.parts().to_vec() };
+    let bytes = to_canonical(&memory)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(io)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let mut file = File::create(&new).map_err(io)?;
+    file.write_all(bytes.as_bytes()).map_err(io)?;
+    file.sync_all().map_err(io)?;
+    fs::rename(&new, path).map_err(io)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
+}
+
+/// Why nothing is signed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The memory is gone.
+    #[error(
+        "`{}` is missing and the database has a checkpoint of size {size}: bring the file back from where it was \
+         kept; where it is lost, run `chancery fsck --full`, compare with the checkpoints that others hold, and \
+         only then start a new file from the database's newest checkpoint",
+        path.display()
+    )]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+        /// The newest checkpoint of the database.
+        size: u64,
+    },
+    /// The database has fewer entries than were signed.
+    #[error(
+        "`{}` remembers a checkpoint of size {signed} and the log has {log} entries: an older database was put \
+         back; restore the newest one, a log never gets shorter",
+        path.display()
+    )]
+    Ahead {
+        /// The publisher's file.
+        path: PathBuf,
+        /// What was signed.
+        signed: u64,
+        /// What there is.
+        log: u64,
+    },
+    /// The log does not continue what was signed.
+    #[error(
+        "the log of size {size} does not continue the last checkpoint that was signed: entries or the head were \
+         changed; run `chancery fsck`, do not go on"
+    )]
+    Fork {
+        /// The size of the head.
+        size: u64,
+    },
+    /// Leaves are missing.
+    #[error("the log has no leaves for all of {from}..{to}: run `chancery fsck`, do not go on")]
+    Leaves {
+        /// The first index asked for.
+        from: u64,
+        /// The index after the last.
+        to: u64,
+    },
+    /// The memory cannot be read.
+    #[error("`{}` is damaged; bring it back from where it was kept", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file system failed.
+    #[error("cannot use `{}`", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+    /// The note was not signed.
+    #[error("the checkpoint was not signed")]
+    Sign(#[from] NoteSignError),
+    /// What was signed does not verify.
+    #[error("the checkpoint that was just signed does not verify")]
+    Note(#[from] checkpoint::CheckpointError),
+    /// The memory has no canonical form.
+    #[error(transparent)]
+    Canonical(#[from] CanonicalError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Failure for CheckpointError {
+    fn whose(&self) -> Cause {
+        match self {
+            Self::Missing { .. } => Cause::Refused,
+            Self::Ahead { .. } | Self::Fork { .. } | Self::Leaves { .. } | Self::Broken { .. } => {
+                Cause::Corrupt
+            }
+            Self::Io { .. } | Self::Sign(_) => Cause::Unavailable,
+            Self::Note(_) | Self::Canonical(_) => Cause::Corrupt,
+            Self::Store(error) => store_cause(error),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "checkpoint.missing",
+            Self::Ahead { .. } => "checkpoint.ahead",
+            Self::Fork { .. } | Self::Leaves { .. } => "checkpoint.fork",
+            Self::Broken { .. } => "checkpoint.broken",
+            Self::Io { .. } => "checkpoint.io",
+            Self::Sign(_) | Self::Note(_) | Self::Canonical(_) => "runtime.key",
+            Self::Store(error) => store_code(error),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Store(error) => store_detail(error),
+            _ => "the head of the log cannot be signed; the operator's log says why".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! One execution: from the bytes of a request to an attestation that is in the log.
+//!
+//! ```text
+//! parse ─► known id? ──no──► bundle in force ─► typed signals ─► fingerprint ─► evaluate ─► statement
+//!             │                                                                              │ JCS, PAE, sign
+//!             └─yes─► the recorded decision's bundle ─► fingerprint ─► same: that answer      ▼
+//!                                                         other: conflict            log writer (durable) ─► answer
+//! ```
+//! [`Inner::prepare`] is pure: time and random bytes are arguments, so it runs on any thread, and as many at a time
+//! as there are processors. What is left is to hand the record to the log writer and to wait. The id is looked up
+//! before deciding, which is cheap, and again by the writer, which is what counts.
+//! Sources: formats §3 and §4.1.
+
+use crate::answer::{Answer, AnswerPolicy, Evaluated, LogPosition};
+use crate::bundles::LoadedBundle;
+use crate::error::ExecuteError;
+use crate::failure::Fault;
+use crate::request::{Draft, Request};
+use crate::runtime::{Inner, Runtime};
+use chancery_core::b64;
+use chancery_core::commitment::{Candidate, Committed, Inputs, Opening, TenantKey, commit};
+use chancery_core::digest::{Fingerprint, RecordId, sha256};
+use chancery_core::dsse::{self, Envelope, Signature};
+use chancery_core::ids::{EntityUid, ExecutionId};
+use chancery_core::json::Pointer;
+use chancery_core::key::Signer;
+use chancery_core::signal::Signals;
+use chancery_core::statement::{
+    Candidates, Decision, DecisionBody, ExecutionState, PolicyRef, Runtime as RuntimeRef, Statement,
+};
+use chancery_core::time::Timestamp;
+use chancery_policy::{CandidateVerdicts, Evaluation};
+use chancery_store::{Appended, Body, DecisionRecord, NewDecision, NewEntry, Rejected, SubmitError, Ticket};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// How often a decision is made again when the bundle in force changes under it.
+pub const TRIES_MAX: u32 = 5;
+
+/// Who submits. The edge takes it from the credential and from nothing else.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Caller {
+    /// The id of the principal, such as `claims-core`; its type is the bundle's.
+    pub principal: Arc<str>,
+}
+
+impl Caller {
+    /// The caller with this principal id.
+    #[must_use]
+    pub fn new(principal: &str) -> Self {
+        Self { principal: principal.into() }
+    }
+}
+
+/// Random bytes for one decision: the salt and the nonce of its opening.
+pub(crate) type Chance = [u8; 44];
+
+/// A decision that is signed and not yet recorded.
+pub(crate) struct Prepared {
+    /// What the log writer gets.
+    pub(crate) entry: NewEntry,
+    /// What the answer is made of, once the place in the log is known.
+    pub(crate) draft: AnswerDraft,
+}
+
+/// An answer without its place in the log.
+pub(crate) struct AnswerDraft {
+    execution_id: ExecutionId,
+    fingerprint: Fingerprint,
+    body: DecisionBody,
+    state: ExecutionState,
+    policy: AnswerPolicy,
+    attestation: Envelope,
+}
+
+impl AnswerDraft {
+    fn finish(self, log: LogPosition) -> Answer {
+        Answer {
+            execution_id: self.execution_id,
+            execution_fingerprint: self.fingerprint,
+            decision: self.body.outcome,
+            execution_state: self.state,
+            reasons: self.body.reasons,
+            errors: self.body.errors,
+            policy: self.policy,
+            attestation: self.attestation,
+            log,
+            replayed: false,
+        }
+    }
+}
+
+/// How far an execution has come.
+pub(crate) enum Progress {
+    /// It needs the log no more.
+    Done(Result<Answer, ExecuteError>),
+    /// It waits for the log writer.
+    Waiting(Box<Waiting>),
+}
+
+/// What waits for the log writer.
+pub(crate) struct Waiting {
+    pub(crate) ticket: Ticket,
+    pub(crate) draft: AnswerDraft,
+}
+
+/// What the log writer's answer comes to.
+pub(crate) enum Settled {
+    /// The execution is answered.
+    Done(Result<Answer, ExecuteError>),
+    /// Something changed while it waited; it has to be looked at from the beginning.
+    Again(ExecuteError),
+}
+
+impl Runtime {
+    /// Decides, records durably, and answers; or answers what was recorded under the same id before.
+    ///
+    /// Durable once it returns an [`Answer`]. Concurrent calls share transactions. Dropping the future does not
+    /// undo anything: the decision may have been recorded, and a repeat of the request tells.
+    ///
+    /// # Errors
+    /// [`ExecuteError`]; nothing is recorded then, except that after [`ExecuteError::Store`] with a writer that is
+    /// gone only a repeat can tell.
+    pub async fn execute(&self, caller: &Caller, body: Vec<u8>) -> Result<Answer, ExecuteError> {
+        let body: Arc<[u8]> = body.into();
+        let mut last = ExecuteError::Abandoned;
+        for _ in 0..TRIES_MAX {
+            let (inner, caller, request) = (Arc::clone(&self.inner), caller.clone(), Arc::clone(&body));
+            let progress = self.on_pool(move || inner.begin(&caller, &request)).await?;
+            let waiting = match progress {
+                Progress::Done(answer) => return answer,
+                Progress::Waiting(waiting) => *waiting,
+            };
+            let Waiting { ticket, draft } = waiting;
+            let settled = match ticket.await {
+                Ok(Appended::New { index, leaf_hash, .. }) => {
+                    return Ok(draft.finish(LogPosition { index, leaf_hash }));
+                }
+                // Reads the store, perhaps bundles: nothing for a thread that polls futures.
+                other => {
+                    let inner = Arc::clone(&self.inner);
+                    self.on_pool(move || inner.settle(draft, other)).await?
+                }
+            };
+            match settled {
+                Settled::Done(answer) => return answer,
+                Settled::Again(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// [`Runtime::execute`] on the calling thread, which must not be one that polls futures.
+    ///
+    /// # Errors
+    /// As [`Runtime::execute`].
+    pub fn execute_blocking(&self, caller: &Caller, body: &[u8]) -> Result<Answer, ExecuteError> {
+        self.inner.execute_blocking(caller, body)
+    }
+
+    /// The same evaluation, with nothing recorded and nothing signed. `version` may name any published version.
+    ///
+    /// # Errors
+    /// [`ExecuteError`] of the request, the policy or the store.
+    pub async fn evaluate(&self, caller: &Caller, body: Vec<u8>) -> Result<Evaluated, ExecuteError> {
+        let (inner, caller) = (Arc::clone(&self.inner), caller.clone());
+        self.on_pool(move || inner.evaluate(&caller, &body)).await?
+    }
+
+    /// [`Runtime::evaluate`] on the calling thread.
+    ///
+    /// # Errors
+    /// As [`Runtime::evaluate`].
+    pub fn evaluate_blocking(&self, caller: &Caller, body: &[u8]) -> Result<Evaluated, ExecuteError> {
+        self.inner.evaluate(caller, body)
+    }
+
+    /// Runs `job` on a thread of the pool.
+    pub(crate) async fn on_pool<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ExecuteError> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.pool.spawn(move || {
+            // Nobody waits any more when the caller has gone away.
+            let _ = sender.send(job());
+        });
+        receiver.await.map_err(|_| ExecuteError::Abandoned)
+    }
+}
+
+impl Inner {
+    pub(crate) fn execute_blocking(&self, caller: &Caller, body: &[u8]) -> Result<Answer, ExecuteError> {
+        let mut last = ExecuteError::Abandoned;
+        for _ in 0..TRIES_MAX {
+            let waiting = match self.begin(caller, body) {
+                Progress::Done(answer) => return answer,
+                Progress::Waiting(waiting) => *waiting,
+            };
+            match self.settle(waiting.draft, waiting.ticket.wait()) {
+                Settled::Done(answer) => return answer,
+                Settled::Again(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Parses, looks the id up, decides, and queues the record.
+    fn begin(&self, caller: &Caller, body: &[u8]) -> Progress {
+        let draft = Draft::parse(body);
+        let known = match &draft.execution_id {
+            Some(id) => match self.store.read(|reader| reader.decision(id)) {
+                Ok(known) => known,
+                Err(error) => return Progress::Done(Err(error.into())),
+            },
+            None => None,
+        };
+        let prepared = match known {
+            Some(record) => return Progress::Done(self.replay(caller, draft, &record)),
+            None => self.chance().and_then(|chance| self.prepare(caller, draft, self.clock.now(), &chance)),
+        };
+        match prepared {
+            Ok(Prepared { entry, draft }) => match self.store.enqueue_blocking(entry) {
+                Ok(ticket) => Progress::Waiting(Box::new(Waiting { ticket, draft })),
+                Err(error) => Progress::Done(Err(error.into())),
+            },
+            Err(error) => Progress::Done(Err(error)),
+        }
+    }
+
+    /// Makes the log writer's answer the caller's.
+    pub(crate) fn settle(&self, draft: AnswerDraft, answer: Result<Appended, SubmitError>) -> Settled {
+        match answer {
+            Ok(Appended::New { index, leaf_hash, .. }) => {
+                Settled::Done(Ok(draft.finish(LogPosition { index, leaf_hash })))
+            }
+            // The same fingerprint, from the same inputs: the record is the answer.
+            Ok(Appended::Known(record)) => Settled::Done(replayed(&record)),
+            // Decided meanwhile, perhaps under another bundle: the recorded one's tells a repeat from a conflict.
+            Err(SubmitError::Rejected(Rejected::Execution { execution_id, index, .. })) => {
+                Settled::Again(ExecuteError::Conflict { execution_id, index })
+            }
+            Err(SubmitError::Rejected(Rejected::Stale { policy, .. })) => match self.refresh() {
+                Ok(()) => Settled::Again(ExecuteError::Stale { policy, tries: TRIES_MAX }),
+                Err(error) => Settled::Done(Err(ExecuteError::Bundle(Arc::new(error)))),
+            },
+            Err(error) => Settled::Done(Err(error.into())),
+        }
+    }
+
+    /// Decides a request whose id is new, by the bundle in force. Pure but for the key's signature.
+    pub(crate) fn prepare(
+        &self,
+        caller: &Caller,
+        draft: Draft,
+        now: Timestamp,
+        chance: &Chance,
+    ) -> Result<Prepared, ExecuteError> {
+        let loaded = self.in_force(&draft);
+        let typed = Typed::new(caller, draft, loaded)?;
+        if let Some(asked) = &typed.request.version
+            && *asked != typed.loaded.version
+        {
+            return Err(ExecuteError::NotInForce {
+                policy: typed.loaded.policy.clone(),
+                asked: asked.clone(),
+                in_force: typed.loaded.version.clone(),
+            });
+        }
+        let committed = typed.commit(&self.commitment_key)?;
+        let evaluation = typed.evaluate();
+        self.sign(typed, &committed, evaluation, now, chance)
+    }
+
+    fn in_force(&self, draft: &Draft) -> Result<Arc<LoadedBundle>, ExecuteError> {
+        let Some(policy) = &draft.policy else { return Err(ExecuteError::Request { faults: Vec::new() }) };
+        self.snapshot()
+            .in_force
+            .get(policy)
+            .cloned()
+            .ok_or_else(|| ExecuteError::PolicyUnknown { policy: policy.clone() })
+    }
+
+    fn sign(
+        &self,
+        typed: Typed,
+        committed: &Committed,
+        evaluation: Evaluation,
+        now: Timestamp,
+        chance: &Chance,
+    ) -> Result<Prepared, ExecuteError> {
+        let Typed { request, loaded, principal, resource, signals, candidates: typed_candidates } = typed;
+        let predicate = Decision {
+            candidates: candidates(evaluation.candidates, committed),
+            decision: evaluation.decision,
+            environment: self.settings.environment,
+            executed_at: now,
+            execution_fingerprint: committed.fingerprint,
+            execution_id: request.execution_id,
+            execution_state: evaluation.state,
+            labels: request.labels,
+            models: request.models,
+            policy: PolicyRef {
+                bundle_hash: loaded.hash,
+                engine: chancery_policy::ENGINE.to_owned(),
+                id: loaded.policy.clone(),
+                version: loaded.version.clone(),
+            },
+            principal,
+            resource,
+            runtime: RuntimeRef {
+                binary: self.binary,
+                build_identity: None,
+                version: crate::VERSION.to_owned(),
+            },
+            signals_root: committed.signals_root,
+            signer: self.runtime_key.public_key().key_id().clone(),
+            tenant: self.settings.tenant.clone(),
+        };
+        let statement = Statement::decision_of(predicate)?;
+        let payload = statement.to_payload()?.into_bytes();
+        let message = dsse::pae(dsse::IN_TOTO, &payload);
+        let record_id = RecordId::from_bytes(sha256(&message));
+        let signature = Signature {
+            keyid: statement.predicate.signer.clone(),
+            sig: b64::Bytes(self.runtime_key.sign(&message)?),
+        };
+
+        let opening = Opening::full_canonical(&committed.secret, &signals, typed_candidates.as_deref())
+            .map_err(|error| ExecuteError::Commitment(Box::new(error)))?;
+        let opening = Zeroizing::new(opening.into_bytes());
+        let (salt, nonce) = split(chance);
+        let sealed = self.opening_key.seal(&record_id, &opening, false, salt, nonce)?;
+
+        let Decision { decision, execution_id, execution_state, labels, policy, principal, resource, .. } =
+            statement.predicate;
+        let draft = AnswerDraft {
+            fingerprint: committed.fingerprint,
+            state: execution_state,
+            policy: AnswerPolicy::from(&policy),
+            attestation: Envelope {
+                payload: b64::Bytes(payload.clone()),
+                payload_type: dsse::IN_TOTO.to_owned(),
+                signatures: vec![signature.clone()],
+            },
+            execution_id: execution_id.clone(),
+            body: decision,
+        };
+        let row = NewDecision {
+            execution_id,
+            fingerprint: committed.fingerprint,
+            policy_id: policy.id,
+            policy_version: policy.version,
+            bundle_hash: policy.bundle_hash,
+            outcome: draft.body.outcome.clone(),
+            state: execution_state,
+            principal,
+            resource,
+            signals_root: committed.signals_root,
+            build_identity: None,
+            labels: labels.unwrap_or_default(),
+            opening: Some(sealed),
+        };
+        let entry = NewEntry {
+            payload,
+            signatures: vec![signature],
+            record_id,
+            claimed_at: now,
+            body: Body::Decision(Box::new(row)),
+        };
+        Ok(Prepared { entry, draft })
+    }
+
+    /// Answers a request whose id is recorded: the recorded answer, or a conflict.
+    ///
+    /// The request is typed and compared under the bundle of the *recorded* decision, so that an honest retry
+    /// after an activation gets its first answer. `labels` and `models` are not compared.
+    pub(crate) fn replay(
+        &self,
+        caller: &Caller,
+        draft: Draft,
+        record: &DecisionRecord,
+    ) -> Result<Answer, ExecuteError> {
+        let summary = &record.summary;
+        let conflict =
+            || ExecuteError::Conflict { execution_id: summary.execution_id.clone(), index: summary.index };
+        let other_version = draft.version.as_ref().is_some_and(|asked| *asked != summary.policy_version);
+        if draft.policy.as_ref().is_some_and(|policy| *policy != summary.policy_id) || other_version {
+            // Faults of its own come first: they are the caller's to see.
+            return if draft.faults.is_empty() {
+                Err(conflict())
+            } else {
+                Err(ExecuteError::Request { faults: draft.faults })
+            };
+        }
+        let loaded = self.bundle_of(summary)?;
+        let typed = Typed::new(caller, draft, Ok(loaded))?;
+        let committed = typed.commit(&self.commitment_key)?;
+        if committed.fingerprint == summary.fingerprint { replayed(record) } else { Err(conflict()) }
+    }
+
+    /// Evaluates and forgets.
+    fn evaluate(&self, caller: &Caller, body: &[u8]) -> Result<Evaluated, ExecuteError> {
+        let draft = Draft::parse(body);
+        let loaded = match (&draft.policy, &draft.version) {
+            (Some(policy), Some(version)) => self.published(policy, version),
+            _ => self.in_force(&draft),
+        };
+        let typed = Typed::new(caller, draft, loaded)?;
+        let committed = typed.commit(&self.commitment_key)?;
+        let Evaluation { decision, state, candidates: verdicts } = typed.evaluate();
+        let DecisionBody { determining, errors, outcome, reasons, .. } = decision;
+        let Typed { request, loaded, .. } = typed;
+        Ok(Evaluated {
+            recorded: false,
+            execution_id: request.execution_id,
+            execution_fingerprint: committed.fingerprint,
+            decision: outcome,
+            execution_state: state,
+            reasons,
+            determining,
+            errors,
+            candidates: candidates(verdicts, &committed),
+            policy: AnswerPolicy {
+                id: loaded.policy.clone(),
+                version: loaded.version.clone(),
+                bundle_hash: loaded.hash,
+            },
+        })
+    }
+
+    fn chance(&self) -> Result<Chance, ExecuteError> {
+        Ok(crate::edge::random(self.entropy.as_ref())?)
+    }
+}
+
+fn split(chance: &Chance) -> ([u8; 32], [u8; 12]) {
+    let (mut salt, mut nonce) = ([0; 32], [0; 12]);
+    salt.iter_mut().chain(nonce.iter_mut()).zip(chance).for_each(|(to, from)| *to = *from);
+    (salt, nonce)
+}
+
+/// A request with its inputs as a bundle types them.
+pub(crate) struct Typed {
+    pub(crate) request: Request,
+    pub(crate) loaded: Arc<LoadedBundle>,
+    pub(crate) principal: EntityUid,
+    pub(crate) resource: EntityUid,
+    pub(crate) signals: Signals,
+    pub(crate) candidates: Option<Vec<Candidate>>,
+}
+
+impl Typed {
+    /// Types a request's signals and candidates; its own faults and those of its signals are told together.
+    ///
+    /// Where there is no bundle, the request's own faults are what can be told, and else why there is none.
+    fn new(
+        caller: &Caller,
+        mut draft: Draft,
+        loaded: Result<Arc<LoadedBundle>, ExecuteError>,
+    ) -> Result<Self, ExecuteError> {
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                return Err(draft.finish().err().map_or(error, |faults| ExecuteError::Request { faults }));
+            }
+        };
+        let bundle = &loaded.bundle;
+        let root = Pointer::root();
+        let mut faults = Vec::new();
+        let mut found =
+            |more: Vec<chancery_core::json::Fault>| faults.extend(more.into_iter().map(Fault::from));
+        let signals = draft
+            .signals()
+            .and_then(|value| bundle.type_signals(value, &root.member("signals")).map_err(&mut found).ok());
+        let candidates = draft.candidates().and_then(|value| {
+            bundle.type_candidates(value, &root.member("candidates")).map_err(&mut found).ok()
+        });
+        draft.faults.append(&mut faults);
+        let request = draft.finish().map_err(|faults| ExecuteError::Request { faults })?;
+        let unusable = |at: &'static str| ExecuteError::Request {
+            faults: vec![Fault {
+                pointer: Some(format!("/{at}")),
+                code: "request.value",
+                expected: "an id that Cedar takes".to_owned(),
+                found: "other text".to_owned(),
+            }],
+        };
+        let (Some(signals), true) = (signals, candidates.is_some() == request.candidates().is_some()) else {
+            // Structure proves that this is not reached: without faults there are signals.
+            return Err(ExecuteError::Request { faults: Vec::new() });
+        };
+        Ok(Self {
+            principal: bundle.principal(&caller.principal).map_err(|_| unusable("principal"))?,
+            resource: bundle.resource(&request.resource).map_err(|_| unusable("resource"))?,
+            signals,
+            candidates,
+            request,
+            loaded,
+        })
+    }
+
+    /// The commitments to the inputs, under the tenant's key.
+    fn commit(&self, key: &TenantKey) -> Result<Committed, ExecuteError> {
+        commit(
+            key,
+            &Inputs {
+                bundle_hash: &self.loaded.hash,
+                policy_id: &self.loaded.policy,
+                policy_version: &self.loaded.version,
+                principal: &self.principal,
+                resource: &self.resource,
+                signals: &self.signals,
+                candidates: self.candidates.as_deref(),
+            },
+        )
+        .map_err(|error| ExecuteError::Commitment(Box::new(error)))
+    }
+
+    fn evaluate(&self) -> Evaluation {
+        let bundle = &self.loaded.bundle;
+        bundle.evaluate(&self.principal, &self.resource, &self.signals, self.candidates.as_deref())
+    }
+}
+
+/// `candidates` of the statement: the verdicts with the commitment, where the request had candidates.
+fn candidates(verdicts: Option<CandidateVerdicts>, committed: &Committed) -> Option<Candidates> {
+    verdicts.zip(committed.candidates_root).map(|(verdicts, root)| verdicts.into_statement(root))
+}
+
+/// The recorded answer, from the recorded bytes.
+pub(crate) fn replayed(record: &DecisionRecord) -> Result<Answer, ExecuteError> {
+    let envelope = record.entry.envelope();
+    let damaged = |source: Box<dyn std::error::Error + Send + Sync>| ExecuteError::Damaged {
+        execution_id: record.summary.execution_id.clone(),
+        source,
+    };
+    let statement = Statement::<Decision>::parse_unverified(&envelope.payload.0)
+        .map_err(|error| damaged(Box::new(error)))?;
+    let Decision { decision, execution_id, execution_fingerprint, execution_state, policy, .. } =
+        statement.predicate;
+    let draft = AnswerDraft {
+        execution_id,
+        fingerprint: execution_fingerprint,
+        body: decision,
+        state: execution_state,
+        policy: AnswerPolicy::from(&policy),
+        attestation: envelope,
+    };
+    let log = LogPosition { index: record.entry.index, leaf_hash: record.entry.leaf_hash };
+    Ok(Answer { replayed: true, ..draft.finish(log) })
+}

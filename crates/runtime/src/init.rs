@@ -1,0 +1,447 @@
+//! A new log: keys, keyring, settings, the tenant's secrets, and the first bundles in force.
+//!
+//! ```text
+//! nothing there? ─► bundles valid? ─► keys on disk ─► database: settings, wrapped tenant keys
+//!   ─► keyring version 1, signed by root (log entry 0) ─► bundles signed, published, activated ─► one checkpoint
+//! ```
+//! Whatever goes wrong on the way, what was made is taken away again, and what was there before is not touched.
+
+use crate::bundles::{self, Activated, ActivationRequest, BundleError, Files, SignedBundle};
+use crate::checkpoint::CheckpointError;
+use crate::edge::{self, Clock, Entropy, EntropyError};
+use crate::error::{store_cause, store_code, store_detail};
+use crate::failure::{Cause, Failure};
+use crate::home::Home;
+use crate::keys::{self, KeyError, KeyName, ServerKeys};
+use crate::runtime::{OpenError, Options, Runtime};
+use crate::vault::{Purpose, Vault, VaultError};
+use chancery_core::checkpoint::{SignedCheckpoint, log_vkey};
+use chancery_core::digest::Digest;
+use chancery_core::dsse::{self, Envelope};
+use chancery_core::ids::{PolicyId, TenantId};
+use chancery_core::key::{KeyId, SignError, Signer, SigningKey};
+use chancery_core::keyring::{KeyEntry, KeyringVersion, Role, RootKey, RootPub, RootPubError};
+use chancery_core::note::NoteKeyError;
+use chancery_core::statement::{Environment, Statement, StatementError};
+use chancery_core::time::Timestamp;
+use chancery_policy::Bundle;
+use chancery_store::{Body, NewEntry, NewKeyring, Settings, Store, StoreError, SubmitError};
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// How long the first keyring version and its keys are valid: two years of 366 days, ms. A new version has to come
+/// before; after that nothing is signed any more.
+pub const KEYRING_VALIDITY_MS: i64 = 2 * 366 * 24 * 60 * 60 * 1_000;
+
+/// Whether a stranger can test guesses about signals (formats §3).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Commitments {
+    /// The commitment key is random and stays in the vault.
+    #[default]
+    Blinded,
+    /// The commitment key is zero: anybody can recompute a fingerprint from the inputs.
+    Open,
+}
+
+/// What a log is made with.
+pub struct InitRequest {
+    /// Where keys, trust and the publisher's memory go.
+    pub home: Home,
+    /// The database file.
+    pub database: PathBuf,
+    /// The tenant whose log it is.
+    pub tenant: TenantId,
+    /// The first part of the log's origin, such as `log.acme.example`.
+    pub log_host: String,
+    /// Whether its decisions count. For ever.
+    pub environment: Environment,
+    /// Blinded or open.
+    pub commitments: Commitments,
+    /// The bundles to sign, publish and activate. Of several versions of a policy the highest is activated.
+    pub bundles: Vec<Files>,
+    /// Why they are put in force.
+    pub reason: String,
+    /// Who asks for that.
+    pub requested_by: String,
+    /// The password of `root.key`.
+    pub root_password: Zeroizing<Vec<u8>>,
+    /// The password of the other key files.
+    pub password: Zeroizing<Vec<u8>>,
+    /// SHA-256 of the running program's file.
+    pub binary: Digest,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The random source.
+    pub entropy: Arc<dyn Entropy>,
+    /// Threads of the runtime that is returned; as many as processors where nothing is said.
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// A log that was made.
+#[derive(Debug)]
+pub struct Initialised {
+    /// The log, open.
+    pub runtime: Runtime,
+    /// The ids of the signing keys.
+    pub keys: Vec<(KeyName, KeyId)>,
+    /// The bundles in force.
+    pub activated: Vec<Activated>,
+    /// The first checkpoint.
+    pub checkpoint: Option<SignedCheckpoint>,
+}
+
+/// Makes a log. Blocks, for about a second: each key file's password is made expensive to guess.
+///
+/// # Errors
+/// [`InitError`]. Nothing that it made is left then; [`InitError::Exists`] when something is there already.
+pub fn init(request: InitRequest) -> Result<Initialised, InitError> {
+    for path in paths(&request) {
+        if path.exists() {
+            return Err(InitError::Exists { path });
+        }
+    }
+    for files in &request.bundles {
+        // A bundle that is not valid is found before any key is made.
+        Bundle::from_files(files.clone()).map_err(BundleError::from)?;
+    }
+    let mut made = Made::new(&request);
+    let initialised = make(&request, &mut made)?;
+    made.keep();
+    Ok(initialised)
+}
+
+/// Everything that `init` makes, none of which may be there.
+fn paths(request: &InitRequest) -> Vec<PathBuf> {
+    let home = &request.home;
+    let keys = KeyName::ALL.iter().map(|name| home.key(*name));
+    keys.chain([home.root_pub().to_owned(), home.checkpoint().to_owned(), request.database.clone()]).collect()
+}
+
+struct Keys {
+    root: SigningKey,
+    runtime: SigningKey,
+    log: SigningKey,
+    policy: SigningKey,
+    vault: SigningKey,
+}
+
+impl Keys {
+    fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        Ok(Self {
+            root: keys::generate(entropy)?,
+            runtime: keys::generate(entropy)?,
+            log: keys::generate(entropy)?,
+            policy: keys::generate(entropy)?,
+            vault: keys::generate(entropy)?,
+        })
+    }
+
+    fn named(&self) -> [(KeyName, &SigningKey); 5] {
+        [
+            (KeyName::Root, &self.root),
+            (KeyName::Runtime, &self.runtime),
+            (KeyName::Log, &self.log),
+            (KeyName::Policy, &self.policy),
+            (KeyName::Vault, &self.vault),
+        ]
+    }
+}
+
+fn make(request: &InitRequest, made: &mut Made) -> Result<Initialised, InitError> {
+    let origin = format!("{}/{}", request.log_host, request.tenant);
+    let entropy = request.entropy.as_ref();
+    let keys = Keys::generate(entropy)?;
+    log_vkey(&origin, keys.log.public_key())
+        .map_err(|source| InitError::LogHost { host: request.log_host.clone(), source })?;
+    let root = RootPub::new(vec![keys.root.public_key().clone()], 1)?;
+    let now = request.clock.now();
+    let (keyring, expires_at) = keyring(&keys, &request.tenant, &origin, now)?;
+
+    write_files(request, &keys, &root, made)?;
+    let clock = Arc::clone(&request.clock);
+    let settings =
+        Settings { tenant: request.tenant.clone(), log_origin: origin, environment: request.environment };
+    made.will_make(&request.database);
+    let store = Store::create(
+        &request.database,
+        &settings,
+        chancery_store::Options::new(Arc::new(move || clock.now())),
+    )?;
+    let vault = keys::seed(&keys.vault)
+        .ok_or_else(|| KeyError::NotAVaultKey { path: request.home.key(KeyName::Vault) })?;
+    tenant_keys(&store, request, &Vault::new(&vault))?;
+    store.submit_blocking(NewEntry {
+        record_id: keyring.record_id(),
+        payload: keyring.payload.0,
+        signatures: keyring.signatures,
+        claimed_at: now,
+        body: Body::Keyring(NewKeyring { version: 1, expires_at }),
+    })?;
+
+    let names = keys.named();
+    let ids = names.iter().filter(|(name, _)| *name != KeyName::Vault);
+    let ids = ids.map(|(name, key)| (*name, key.public_key().key_id().clone())).collect();
+    let Keys { runtime, log, policy, .. } = keys;
+    let options = Options {
+        home: request.home.clone(),
+        database: request.database.clone(),
+        keys: ServerKeys { runtime, log, vault },
+        tenant: Some(request.tenant.clone()),
+        environment: Some(request.environment),
+        binary: request.binary,
+        clock: Arc::clone(&request.clock),
+        entropy: Arc::clone(&request.entropy),
+        threads: request.threads,
+    };
+    made.will_make(request.home.checkpoint());
+    let runtime = Runtime::assemble(store, root, options)?;
+    let activated = activate(request, &runtime, &policy)?;
+    let checkpoint = runtime.publish_checkpoint()?;
+    Ok(Initialised { runtime, keys: ids, activated, checkpoint })
+}
+
+/// Version 1 of the keyring, signed by the root key.
+fn keyring(
+    keys: &Keys,
+    tenant: &TenantId,
+    origin: &str,
+    now: Timestamp,
+) -> Result<(Envelope, Timestamp), InitError> {
+    let valid_until = now.checked_add_ms(KEYRING_VALIDITY_MS).ok_or(InitError::Clock { now })?;
+    let entry = |key: &SigningKey, role: Role, subject: &str| KeyEntry {
+        key: key.public_key().clone(),
+        revoked: None,
+        roles: vec![role],
+        subject: subject.to_owned(),
+        valid_from: now,
+        valid_until,
+    };
+    let statement = Statement::keyring_of(KeyringVersion {
+        expires_at: valid_until,
+        issued_at: now,
+        keys: vec![
+            entry(&keys.runtime, Role::Runtime, "chancery-runtime"),
+            entry(&keys.log, Role::Log, origin),
+            entry(&keys.policy, Role::Policy, "policy-publisher"),
+        ],
+        log_origin: origin.to_owned(),
+        previous: None,
+        root_keys: vec![RootKey::new(keys.root.public_key().clone())],
+        tenant: tenant.clone(),
+        threshold: 1,
+        version: 1,
+        witness_quorum: None,
+    })?;
+    let envelope = Envelope::sign(dsse::IN_TOTO, statement.to_payload()?.into_bytes(), &keys.root)?;
+    Ok((envelope, valid_until))
+}
+
+fn write_files(request: &InitRequest, keys: &Keys, root: &RootPub, made: &mut Made) -> Result<(), InitError> {
+    let home = &request.home;
+    made.will_make_folder(home.keys());
+    keys::make_folder(home.keys())?;
+    for (name, key) in keys.named() {
+        let password = if name == KeyName::Root { &request.root_password } else { &request.password };
+        let path = home.key(name);
+        made.will_make(&path);
+        keys::store(&path, key, password)?;
+    }
+    for path in [home.root_pub(), home.checkpoint(), &request.database] {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder {
+            made.will_make_folder(folder);
+            fs::create_dir_all(folder).map_err(|source| KeyError::Io { path: folder.to_owned(), source })?;
+        }
+    }
+    made.will_make(home.root_pub());
+    keys::store_public(home.root_pub(), &root.to_string())?;
+    Ok(())
+}
+
+fn tenant_keys(store: &Store, request: &InitRequest, vault: &Vault) -> Result<(), InitError> {
+    let entropy = request.entropy.as_ref();
+    let commitment = match request.commitments {
+        Commitments::Blinded => Zeroizing::new(edge::random::<32>(entropy)?),
+        Commitments::Open => Zeroizing::new([0; 32]),
+    };
+    let opening = Zeroizing::new(edge::random::<32>(entropy)?);
+    for (purpose, key) in [(Purpose::Commitment, &commitment), (Purpose::Opening, &opening)] {
+        let wrapped = vault.wrap(&request.tenant, purpose, key, edge::random(entropy)?)?;
+        store.insert_tenant_key(purpose.as_str().to_owned(), wrapped, request.clock.now())?;
+    }
+    Ok(())
+}
+
+fn activate(request: &InitRequest, runtime: &Runtime, key: &SigningKey) -> Result<Vec<Activated>, InitError> {
+    let mut newest = BTreeMap::<PolicyId, _>::new();
+    for files in &request.bundles {
+        let signature = bundles::sign(files, key)?.signature;
+        let published = runtime.publish(SignedBundle { files: files.clone(), signature })?;
+        let version = newest.entry(published.policy).or_insert_with(|| published.version.clone());
+        if published.version.semver() > version.semver() {
+            *version = published.version;
+        }
+    }
+    let mut activated = Vec::with_capacity(newest.len());
+    for (policy, version) in newest {
+        let request = ActivationRequest {
+            policy,
+            version,
+            reason: request.reason.clone(),
+            requested_by: request.requested_by.clone(),
+        };
+        activated.push(runtime.activate(&runtime.sign_activation(&request, key)?)?);
+    }
+    Ok(activated)
+}
+
+/// What was made so far; taken away again when it is dropped before it is kept.
+struct Made {
+    files: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
+    database: PathBuf,
+}
+
+impl Made {
+    fn new(request: &InitRequest) -> Self {
+        Self { files: Vec::new(), folders: Vec::new(), database: request.database.clone() }
+    }
+
+    fn will_make(&mut self, file: &Path) {
+        self.files.push(file.to_owned());
+    }
+
+    /// Remembers `folder` and those above it that are not there yet, the outermost first.
+    fn will_make_folder(&mut self, folder: &Path) {
+        let missing =
+            folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+        let mut missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+        missing.reverse();
+        self.folders.extend(missing);
+    }
+
+    fn keep(mut self) {
+        self.files.clear();
+        self.folders.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for file in &self.files {
+            // What cannot be removed is named by the next attempt, which finds it.
+            let _ = fs::remove_file(file);
+            if *file == self.database {
+                for suffix in ["-wal", "-shm", "-journal", ".lock"] {
+                    let mut beside = file.clone().into_os_string();
+                    beside.push(suffix);
+                    let _ = fs::remove_file(beside);
+                }
+            }
+        }
+        for folder in self.folders.iter().rev() {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+/// Why there is no new log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// Something is there already.
+    #[error("`{}` exists already; a log is made once, choose another folder or open this one", path.display())]
+    Exists {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// The host cannot be part of an origin.
+    #[error("`{host}` cannot be the host of a log; say something like `log.example.com`")]
+    LogHost {
+        /// What was given.
+        host: String,
+        /// Why not.
+        #[source]
+        source: NoteKeyError,
+    },
+    /// The clock is beyond all validity.
+    #[error("the clock says {now}, which leaves no time for keys to be valid")]
+    Clock {
+        /// The clock.
+        now: Timestamp,
+    },
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No random bytes.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// The root key.
+    #[error(transparent)]
+    Root(#[from] RootPubError),
+    /// The keyring.
+    #[error("the keyring cannot be made")]
+    Keyring(#[from] StatementError),
+    /// A key did not sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The tenant's keys.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A bundle is not valid, or not taken.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// What was made cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The first checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The log does not take the keyring.
+    #[error("the keyring cannot be logged")]
+    Submit(#[from] SubmitError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Failure for InitError {
+    fn whose(&self) -> Cause {
+        match self {
+            Self::Exists { .. } => Cause::Conflict,
+            Self::LogHost { .. } => Cause::Caller,
+            Self::Key(error) => error.whose(),
+            Self::Bundle(error) => error.whose(),
+            Self::Open(error) => error.whose(),
+            Self::Checkpoint(error) => error.whose(),
+            Self::Store(error) => store_cause(error),
+            Self::Submit(SubmitError::Store(error)) => store_cause(error),
+            _ => Cause::Unavailable,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Exists { .. } => "init.exists",
+            Self::LogHost { .. } => "init.log_host",
+            Self::Key(error) => error.code(),
+            Self::Bundle(error) => error.code(),
+            Self::Open(error) => error.code(),
+            Self::Checkpoint(error) => error.code(),
+            Self::Store(error) => store_code(error),
+            Self::Submit(SubmitError::Store(error)) => store_code(error),
+            _ => "init.failed",
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Store(error) => store_detail(error),
+            other => other.to_string(),
+        }
+    }
+}

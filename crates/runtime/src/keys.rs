@@ -1,0 +1,285 @@
+//! Private keys on disk: made, locked away, and read back.
+//!
+//! Every file is PEM in cosign's key-file format (scrypt and secretbox around PKCS#8, formats §8), mode 0600, in a
+//! folder of mode 0700. A file or folder that others can read is refused before it is opened. `vault.key` holds
+//! 32 random bytes that are no signing key; they lie in the same format, as the seed of an Ed25519 key, so that
+//! one password and one format guard everything.
+
+use crate::edge::{self, Entropy, EntropyError};
+use crate::failure::{Cause, Failure};
+use crate::home::Home;
+use chancery_core::key::{KeyError as CoreKeyError, PublicKey, SigningKey};
+use chancery_supply::keyfile::{self, KeyFileError};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// The private files of a home folder.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum KeyName {
+    /// Signs keyring versions. Has its own password; no server reads it.
+    Root,
+    /// Signs decisions and trailers.
+    Runtime,
+    /// Signs checkpoints.
+    Log,
+    /// Signs bundles and activations.
+    Policy,
+    /// Wraps the tenants' keys in the database.
+    Vault,
+}
+
+impl KeyName {
+    /// All of them, in the order in which `init` makes them.
+    pub const ALL: [Self; 5] = [Self::Root, Self::Runtime, Self::Log, Self::Policy, Self::Vault];
+
+    /// The file name in the folder of keys.
+    #[must_use]
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Root => "root.key",
+            Self::Runtime => "runtime.key",
+            Self::Log => "log.key",
+            Self::Policy => "policy.key",
+            Self::Vault => "vault.key",
+        }
+    }
+}
+
+/// Makes a fresh Ed25519 key from 32 random bytes.
+///
+/// # Errors
+/// [`EntropyError`] when there are none.
+pub fn generate(entropy: &dyn Entropy) -> Result<SigningKey, EntropyError> {
+    let seed = Zeroizing::new(edge::random::<32>(entropy)?);
+    Ok(SigningKey::generate_ed25519(*seed))
+}
+
+/// Reads a private key file and opens it with its password.
+///
+/// # Errors
+/// [`KeyError`]: not there, readable by others, the wrong password, or no key file.
+pub fn load(path: &Path, password: &[u8]) -> Result<SigningKey, KeyError> {
+    check_mode(path)?;
+    let pem = match fs::read_to_string(path) {
+        Ok(pem) => Zeroizing::new(pem),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(KeyError::Missing { path: path.to_owned() });
+        }
+        Err(source) => return Err(KeyError::Io { path: path.to_owned(), source }),
+    };
+    keyfile::decrypt(&pem, password).map_err(|source| match source {
+        KeyFileError::WrongPassword => KeyError::WrongPassword { path: path.to_owned() },
+        source => KeyError::Invalid { path: path.to_owned(), source },
+    })
+}
+
+/// Encrypts `key` and writes it to a new file of mode 0600, through to the disk.
+///
+/// # Errors
+/// [`KeyError::Exists`] when there is a file already: no key is ever overwritten. [`KeyError::Io`], and
+/// [`KeyError::Invalid`] when the key cannot be encrypted.
+pub fn store(path: &Path, key: &SigningKey, password: &[u8]) -> Result<(), KeyError> {
+    let pem = keyfile::encrypt(key, password)
+        .map_err(|source| KeyError::Invalid { path: path.to_owned(), source })?;
+    write_new(path, pem.as_bytes(), 0o600)
+}
+
+/// Writes public material to a new file of mode 0644, through to the disk.
+///
+/// # Errors
+/// [`KeyError::Exists`] and [`KeyError::Io`].
+pub fn store_public(path: &Path, text: &str) -> Result<(), KeyError> {
+    write_new(path, text.as_bytes(), 0o644)
+}
+
+/// Makes the folder of private files, mode 0700, unless it is there; a folder that others can read is refused.
+///
+/// # Errors
+/// [`KeyError::Mode`] and [`KeyError::Io`].
+pub fn make_folder(path: &Path) -> Result<(), KeyError> {
+    let io = |source| KeyError::Io { path: path.to_owned(), source };
+    if !path.exists() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+    }
+    check_mode_of(path, "700")
+}
+
+/// Refuses a private file, or its folder, that anybody but its owner can read or write.
+///
+/// # Errors
+/// [`KeyError::Mode`] with the command that mends it, [`KeyError::Missing`], [`KeyError::Io`].
+pub fn check_mode(path: &Path) -> Result<(), KeyError> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        check_mode_of(folder, "700")?;
+    }
+    check_mode_of(path, "600")
+}
+
+fn check_mode_of(path: &Path, right: &'static str) -> Result<(), KeyError> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(KeyError::Missing { path: path.to_owned() });
+        }
+        Err(source) => return Err(KeyError::Io { path: path.to_owned(), source }),
+    };
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Mode { path: path.to_owned(), mode, right });
+    }
+    Ok(())
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyError> {
+    let io = |source| KeyError::Io { path: path.to_owned(), source };
+    let mut file = match fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
+        Ok(file) => file,
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(KeyError::Exists { path: path.to_owned() });
+        }
+        Err(source) => return Err(io(source)),
+    };
+    file.write_all(bytes).map_err(io)?;
+    file.sync_all().map_err(io)
+}
+
+/// The keys that a server holds: never the root key, never the policy key.
+#[derive(Debug)]
+pub struct ServerKeys {
+    pub(crate) runtime: SigningKey,
+    pub(crate) log: SigningKey,
+    pub(crate) vault: Zeroizing<[u8; 32]>,
+}
+
+impl ServerKeys {
+    /// Reads `runtime.key`, `log.key` and `vault.key` of `home`.
+    ///
+    /// # Errors
+    /// [`KeyError`] of the first one that cannot be used.
+    pub fn load(home: &Home, password: &[u8]) -> Result<Self, KeyError> {
+        // Permissions first: they are cheap to see, and each decryption takes a tenth of a second on purpose.
+        for name in [KeyName::Runtime, KeyName::Log, KeyName::Vault] {
+            check_mode(&home.key(name))?;
+        }
+        let vault_path = home.key(KeyName::Vault);
+        let vault = load(&vault_path, password)?;
+        Ok(Self {
+            vault: seed(&vault).ok_or(KeyError::NotAVaultKey { path: vault_path })?,
+            runtime: load(&home.key(KeyName::Runtime), password)?,
+            log: load(&home.key(KeyName::Log), password)?,
+        })
+    }
+
+    /// The key that signs decisions.
+    #[must_use]
+    pub fn runtime(&self) -> &PublicKey {
+        use chancery_core::key::Signer;
+        self.runtime.public_key()
+    }
+}
+
+/// The 32 bytes inside an Ed25519 key: the end of its PKCS#8 form (RFC 8410 §7).
+pub(crate) fn seed(key: &SigningKey) -> Option<Zeroizing<[u8; 32]>> {
+    use chancery_core::key::{Algorithm, Signer};
+    if key.public_key().algorithm() != Algorithm::Ed25519 {
+        return None;
+    }
+    let der = key.to_pkcs8_der();
+    der.last_chunk::<32>().map(|seed| Zeroizing::new(*seed))
+}
+
+/// Why a key file cannot be used or made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// There is no such file.
+    #[error("there is no key file `{}`; `chancery init` makes it, or restore it from your backup", path.display())]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A key is never overwritten.
+    #[error("`{}` exists already; no key is ever overwritten", path.display())]
+    Exists {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// Others than the owner can read or write it.
+    #[error("`{}` is open to others (mode {mode:04o}); run `chmod {right} {}`", path.display(), path.display())]
+    Mode {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// The octal mode that it should have.
+        right: &'static str,
+    },
+    /// The password does not open it.
+    #[error("the password does not open `{}`; look at `password_file` or `CHANCERY_PASSWORD`", path.display())]
+    WrongPassword {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// It is no key file, or it holds no key that is known here.
+    #[error("`{}` is no usable key file", path.display())]
+    Invalid {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: KeyFileError,
+    },
+    /// `vault.key` is a key of another kind.
+    #[error("`{}` is not a vault key", path.display())]
+    NotAVaultKey {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// The file system failed.
+    #[error("cannot use `{}`", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+    /// The public half is no key.
+    #[error("`{}` holds no public key", path.display())]
+    Public {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: CoreKeyError,
+    },
+}
+
+impl Failure for KeyError {
+    fn whose(&self) -> Cause {
+        match self {
+            Self::Exists { .. } => Cause::Conflict,
+            Self::Missing { .. } => Cause::NotFound,
+            Self::Mode { .. } | Self::WrongPassword { .. } => Cause::Refused,
+            Self::Invalid { .. } | Self::NotAVaultKey { .. } | Self::Public { .. } => Cause::Corrupt,
+            Self::Io { .. } => Cause::Unavailable,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "key.missing",
+            Self::Exists { .. } => "key.exists",
+            Self::Mode { .. } => "key.mode",
+            Self::WrongPassword { .. } => "key.password",
+            Self::Invalid { .. } | Self::NotAVaultKey { .. } | Self::Public { .. } => "key.invalid",
+            Self::Io { .. } => "key.io",
+        }
+    }
+
+    fn detail(&self) -> String {
+        "a key of the server cannot be used; its log says which".to_owned()
+    }
+}

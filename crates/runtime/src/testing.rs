@@ -1,0 +1,314 @@
+//! A prepared log for the tests of this crate: real SQLite in a temporary folder, a clock that stands still, and random
+//! bytes that are the same each time.
+
+use crate::bundles::{self, Activated, ActivationRequest, Files, SignedBundle};
+use crate::edge::{Clock, Entropy, EntropyError};
+use crate::execute::Caller;
+use crate::home::Home;
+use crate::init::{Commitments, InitRequest, init};
+use crate::keys::{self, KeyName, ServerKeys};
+use crate::runtime::{OpenError, Options, Runtime};
+use chancery_core::digest::{Digest, sha256};
+use chancery_core::key::SigningKey;
+use chancery_core::statement::Environment;
+use chancery_core::time::Timestamp;
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+pub(crate) const PASSWORD: &[u8] = b"the servers' password";
+pub(crate) const ROOT_PASSWORD: &[u8] = b"the custodian's password";
+pub(crate) const POLICY: &str = "small-claims";
+
+/// A clock that moves only when it is told to.
+#[derive(Debug)]
+pub(crate) struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub(crate) fn at(text: &str) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(text.parse::<Timestamp>().unwrap().unix_micros())))
+    }
+
+    pub(crate) fn advance_ms(&self, ms: i64) {
+        self.0.fetch_add(ms * 1_000, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_micros(self.0.load(Ordering::Relaxed)).unwrap()
+    }
+}
+
+/// SHA-256 of a counter.
+#[derive(Debug, Default)]
+pub(crate) struct TestEntropy(AtomicU64);
+
+impl Entropy for TestEntropy {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        for chunk in bytes.chunks_mut(32) {
+            let block = sha256(&self.0.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+            chunk.copy_from_slice(&block[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// A folder with a log in it.
+pub(crate) struct TestLog {
+    pub(crate) folder: TempDir,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) policy_key: SigningKey,
+}
+
+/// The folder as `init` made it, and the keys in the clear: opening a key file takes a while on purpose.
+struct Prepared {
+    files: BTreeMap<PathBuf, (Vec<u8>, u32)>,
+    keys: BTreeMap<&'static str, Zeroizing<Vec<u8>>>,
+}
+
+static PREPARED: OnceLock<Prepared> = OnceLock::new();
+
+const START: &str = "2026-03-01T10:00:00.000000Z";
+
+impl TestLog {
+    /// A copy of the prepared log: version 1.0.0 of the small bundle is in force.
+    pub(crate) fn new() -> Self {
+        let prepared = PREPARED.get_or_init(prepare);
+        let folder = tempfile::tempdir().unwrap();
+        for (path, (bytes, mode)) in &prepared.files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
+        }
+        fs::set_permissions(folder.path().join("keys"), fs::Permissions::from_mode(0o700)).unwrap();
+        let clock = TestClock::at(START);
+        clock.advance_ms(60_000);
+        Self { folder, clock, policy_key: prepared.key(KeyName::Policy) }
+    }
+
+    pub(crate) fn home(&self) -> Home {
+        Home::new(self.folder.path())
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("chancery.db")
+    }
+
+    pub(crate) fn keys(&self) -> ServerKeys {
+        let prepared = PREPARED.get_or_init(prepare);
+        ServerKeys {
+            runtime: prepared.key(KeyName::Runtime),
+            log: prepared.key(KeyName::Log),
+            vault: keys::seed(&prepared.key(KeyName::Vault)).unwrap(),
+        }
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            home: self.home(),
+            database: self.database(),
+            keys: self.keys(),
+            tenant: None,
+            environment: Some(Environment::Test),
+            binary: Digest::from_bytes([0xab; 32]),
+            clock: self.clock.clone(),
+            entropy: Arc::new(TestEntropy(AtomicU64::new(1_000_000))),
+            threads: NonZeroUsize::new(2),
+        }
+    }
+
+    pub(crate) fn open(&self) -> Runtime {
+        self.try_open().unwrap()
+    }
+
+    pub(crate) fn try_open(&self) -> Result<Runtime, OpenError> {
+        Runtime::open(self.options())
+    }
+
+    /// Signs, publishes and activates a version of the small bundle.
+    pub(crate) fn activate(&self, runtime: &Runtime, version: &str) -> Activated {
+        self.publish(runtime, version);
+        let request = ActivationRequest {
+            policy: POLICY.parse().unwrap(),
+            version: version.parse().unwrap(),
+            reason: "a test".to_owned(),
+            requested_by: "tester".to_owned(),
+        };
+        runtime.activate(&runtime.sign_activation(&request, &self.policy_key).unwrap()).unwrap()
+    }
+
+    pub(crate) fn publish(&self, runtime: &Runtime, version: &str) {
+        let files = small_bundle(version);
+        let signature = bundles::sign(&files, &self.policy_key).unwrap().signature;
+        runtime.publish(SignedBundle { files, signature }).unwrap();
+    }
+
+    /// Changes the database behind everybody's back, with the triggers out of the way.
+    pub(crate) fn tamper(&self, sql: &str) {
+        #[derive(diesel::QueryableByName)]
+        struct Trigger {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            name: String,
+        }
+        let mut connection = SqliteConnection::establish(self.database().to_str().unwrap()).unwrap();
+        let triggers = diesel::RunQueryDsl::load::<Trigger>(
+            diesel::sql_query("SELECT name FROM sqlite_master WHERE type = 'trigger'"),
+            &mut connection,
+        )
+        .unwrap();
+        connection.batch_execute("PRAGMA foreign_keys=OFF;").unwrap();
+        for trigger in triggers {
+            connection.batch_execute(&format!("DROP TRIGGER \"{}\"", trigger.name)).unwrap();
+        }
+        connection.batch_execute(sql).unwrap();
+    }
+}
+
+impl Prepared {
+    fn key(&self, name: KeyName) -> SigningKey {
+        SigningKey::from_pkcs8_der(&self.keys[name.file()]).unwrap()
+    }
+}
+
+pub(crate) fn init_request(folder: &Path) -> InitRequest {
+    InitRequest {
+        home: Home::new(folder),
+        database: folder.join("chancery.db"),
+        tenant: "acme".parse().unwrap(),
+        log_host: "log.example.com".to_owned(),
+        environment: Environment::Test,
+        commitments: Commitments::Blinded,
+        bundles: vec![small_bundle("1.0.0")],
+        reason: "the first".to_owned(),
+        requested_by: "tester".to_owned(),
+        root_password: Zeroizing::new(ROOT_PASSWORD.to_vec()),
+        password: Zeroizing::new(PASSWORD.to_vec()),
+        binary: Digest::from_bytes([0xab; 32]),
+        clock: TestClock::at(START),
+        entropy: Arc::new(TestEntropy::default()),
+        threads: NonZeroUsize::new(1),
+    }
+}
+
+fn prepare() -> Prepared {
+    let folder = tempfile::tempdir().unwrap();
+    drop(init(init_request(folder.path())).unwrap());
+    let home = Home::new(folder.path());
+    let keys = [KeyName::Runtime, KeyName::Log, KeyName::Policy, KeyName::Vault]
+        .map(|name| (name.file(), keys::load(&home.key(name), PASSWORD).unwrap().to_pkcs8_der()));
+    let mut files = BTreeMap::new();
+    collect(folder.path(), folder.path(), &mut files);
+    Prepared { files, keys: keys.into() }
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, (Vec<u8>, u32)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else {
+            let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            let relative = path.strip_prefix(root).unwrap().to_owned();
+            files.insert(relative, (fs::read(&path).unwrap(), mode));
+        }
+    }
+}
+
+pub(crate) fn caller() -> Caller {
+    Caller::new("claims-core")
+}
+
+/// A request for the small bundle.
+pub(crate) fn request(id: &str, amount: &str, score: &str) -> Vec<u8> {
+    let signals = format!(r#"{{"amount":{amount},"score":{score}}}"#);
+    format!(r#"{{"execution_id":"{id}","policy":"{POLICY}","resource":"CLM-1","signals":{signals}}}"#)
+        .into_bytes()
+}
+
+/// Few policies, one of which can overflow. Versions differ in a comment, and so in their hash.
+pub(crate) fn small_bundle(version: &str) -> Files {
+    let manifest = format!(
+        r#"
+id = "{POLICY}"
+version = "{version}"
+description = "claims, as few policies as a test needs"
+principal = "System"
+resource = "Claim"
+outcomes = ["deny", "refer", "approve"]
+fallback = "refer"
+[override]
+outcomes = ["refer"]
+to = ["approve", "deny"]
+roles = ["claims-manager"]
+quorum = 1
+expires = "3d"
+[[reason]]
+code = "FRAUD_SCORE"
+customer = "we look at this again"
+agent = "high score"
+regulator = "fraud score at or above the limit"
+[[reason]]
+code = "SMALL"
+customer = "paid"
+agent = "small amount"
+regulator = "amount within the limit of automatic payment"
+"#
+    );
+    let schema = r#"
+entity System;
+entity Claim;
+type Facts = { "amount": Long, "score": decimal, "note"?: String, "days"?: Long };
+action "deny", "refer", "approve" appliesTo { principal: [System], resource: [Claim], context: Facts };
+"#;
+    let policies = r#"
+@id("deny-fraud")
+@reason("FRAUD_SCORE")
+permit (principal, action == Action::"deny", resource)
+when { context.score.greaterThanOrEqual(decimal("0.9")) };
+
+@id("refer-large")
+permit (principal, action == Action::"refer", resource)
+when { context.amount * 1000000 > 10000000000 };
+
+@id("approve-small")
+@reason("SMALL")
+permit (principal, action == Action::"approve", resource)
+when { context.amount <= 10000 };
+"#;
+    [("bundle.toml", manifest.as_str()), ("schema.cedarschema", schema), ("policies.cedar", policies)]
+        .map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()))
+        .into()
+}
+
+/// Drives a future on this thread.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
