@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use crate::{Ask, Report, verify};
 
 mod bytes;
+mod rules;
 mod vectors;
+mod world;
 
 /// A file of the vectors.
 fn read(name: &str) -> Vec<u8> {
