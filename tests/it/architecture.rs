@@ -22,7 +22,8 @@ const ARROWS: [(&str, &[&str]); 7] = [
 ];
 
 /// What a pure crate must never reach, by whatever way: waiting, SQL, HTTP, random sources.
-const IMPURE: [&str; 8] = ["tokio", "axum", "hyper", "diesel", "libsqlite3-sys", "ureq", "reqwest", "async-std"];
+const IMPURE: [&str; 8] =
+    ["tokio", "axum", "hyper", "diesel", "libsqlite3-sys", "ureq", "reqwest", "async-std"];
 
 fn metadata() -> Metadata {
     MetadataCommand::new()
@@ -46,10 +47,9 @@ fn linked(metadata: &Metadata, root: &str) -> BTreeSet<String> {
             continue;
         }
         let normal = nodes[id].deps.iter().filter(|dependency| {
-            dependency
-                .dep_kinds
-                .iter()
-                .any(|kind| kind.kind == DependencyKind::Normal && kind.target.as_ref().is_none_or(holds_here))
+            dependency.dep_kinds.iter().any(|kind| {
+                kind.kind == DependencyKind::Normal && kind.target.as_ref().is_none_or(holds_here)
+            })
         });
         open.extend(normal.map(|dependency| &dependency.pkg));
     }
@@ -80,7 +80,10 @@ fn crates_name_only_the_crates_that_the_architecture_allows() {
         };
         for dependency in &package.dependencies {
             let ours = dependency.name.starts_with("chancery");
-            if dependency.kind == DependencyKind::Normal && ours && !allowed.contains(&dependency.name.as_str()) {
+            if dependency.kind == DependencyKind::Normal
+                && ours
+                && !allowed.contains(&dependency.name.as_str())
+            {
                 wrong.push(format!("{} → {}", package.name, dependency.name));
             }
         }

@@ -37,7 +37,11 @@ pub fn path(name: &str) -> PathBuf {
 #[must_use]
 pub fn chancery(home: &Path) -> Command {
     let mut command = Command::new(path("chancery"));
-    command.current_dir(home).env_clear().env("CHANCERY_PASSWORD", crate::home::PASSWORD).stdin(Stdio::null());
+    command
+        .current_dir(home)
+        .env_clear()
+        .env("CHANCERY_PASSWORD", crate::home::PASSWORD)
+        .stdin(Stdio::null());
     command
 }
 

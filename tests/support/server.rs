@@ -47,7 +47,8 @@ impl Server {
             let line = log.recv_timeout(Duration::from_secs(60));
             let line = line.unwrap_or_else(|_| panic!("the server does not listen:\n{}", seen.join("\n")));
             if let Ok(entry) = serde_json::from_str::<serde_json::Value>(&line) {
-                let field = |name: &str| entry["fields"][name].as_str().map(|address| format!("http://{address}"));
+                let field =
+                    |name: &str| entry["fields"][name].as_str().map(|address| format!("http://{address}"));
                 urls = (urls.0.or(field("api")), urls.1.or(field("operator")));
             }
             seen.push(line);
