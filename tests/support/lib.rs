@@ -1,7 +1,14 @@
-//! What the integration tests share: the built programs, a prepared home folder, a running server, the real data.
+//! What the integration tests share: the built programs, a prepared home folder, a running server, the real data; and
+//! what the benches share.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failure here is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
 
+pub mod bench;
 pub mod data;
 pub mod home;
 pub mod program;

@@ -1,0 +1,174 @@
+//! Motor claims to decide on: the facts of the sample bundle's own cases, each under new execution ids.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use chancery_core::commitment::{Committed, Inputs, Opening, TenantKey, commit};
+use chancery_core::digest::Digest;
+use chancery_core::ids::EntityUid;
+use chancery_core::json::{Limits, Pointer, Value, parse};
+use chancery_core::key::KeyId;
+use chancery_core::signal::Signals;
+use chancery_core::statement::{Decision, Environment, PolicyRef, Runtime, Statement};
+use chancery_core::time::Timestamp;
+use chancery_policy::{Bundle, ENGINE, Evaluation};
+
+use crate::program::repository;
+
+/// The principal that submits.
+pub const PRINCIPAL: &str = "claims-core";
+
+/// The tenant whose log it is.
+pub const TENANT: &str = "acme";
+
+/// The bundle `claim-approval`, and facts that it decides on.
+pub struct Claims {
+    /// The bundle.
+    pub bundle: Bundle,
+    facts: Vec<Facts>,
+    principal: EntityUid,
+}
+
+/// What is known of one claim.
+struct Facts {
+    /// As a system submits it.
+    text: String,
+    signals: Signals,
+    evaluation: Evaluation,
+}
+
+/// A decision on a claim, before it is signed.
+pub struct Decided {
+    /// The facts, typed.
+    pub signals: Signals,
+    /// What they commit to.
+    pub committed: Committed,
+    /// What is said.
+    pub statement: Statement<Decision>,
+}
+
+impl Claims {
+    /// Reads the bundle of the repository.
+    #[must_use]
+    pub fn load() -> Self {
+        let files = Self::files();
+        let cases = files.iter().filter(|(path, _)| path.starts_with("cases/")).flat_map(|(_, text)| {
+            match serde_json::from_slice(text).unwrap() {
+                serde_json::Value::Array(cases) => cases,
+                case => vec![case],
+            }
+        });
+        let texts: Vec<String> = cases
+            .filter(|case| case.get("candidates").is_none())
+            .filter_map(|case| case.get("signals").map(ToString::to_string))
+            .collect();
+        let bundle = Bundle::from_files(files).unwrap();
+        let principal = bundle.principal(PRINCIPAL).unwrap();
+        let resource = bundle.resource("CLM-0").unwrap();
+        let facts = texts.into_iter().map(|text| {
+            let value: Value = parse(text.as_bytes(), Limits::REQUEST).unwrap();
+            let signals = bundle.type_signals(&value, Pointer::root()).ok()?;
+            let evaluation = bundle.evaluate(&principal, &resource, &signals, None);
+            Some(Facts { text, signals, evaluation })
+        });
+        let facts: Vec<Facts> = facts.flatten().collect();
+        assert!(facts.len() > 50, "the bundle's cases are there");
+        Self { bundle, facts, principal }
+    }
+
+    /// The bundle's files, by path.
+    #[must_use]
+    pub fn files() -> BTreeMap<String, Vec<u8>> {
+        let root = repository().join("policies/claim-approval/1.0.0");
+        let mut files = BTreeMap::new();
+        collect(&root, &root, &mut files);
+        files
+    }
+
+    /// The id of execution `number`.
+    #[must_use]
+    pub fn execution_id(number: usize) -> String {
+        format!("claim-CLM-{number:07}")
+    }
+
+    /// The body of a request: execution `number`, facts that repeat after some ninety claims.
+    #[must_use]
+    pub fn request(&self, number: usize) -> Vec<u8> {
+        let (id, facts) = (Self::execution_id(number), self.facts(number));
+        let head =
+            format!(r#"{{"execution_id":"{id}","policy":"claim-approval","resource":"CLM-{number:07}","#);
+        format!(r#"{head}"signals":{}}}"#, facts.text).into_bytes()
+    }
+
+    /// What is decided on execution `number` at `executed_at` by `signer`: commits, and takes the evaluation from
+    /// the first time.
+    #[must_use]
+    pub fn decide(&self, number: usize, executed_at: Timestamp, signer: &KeyId) -> Decided {
+        let facts = self.facts(number);
+        let (hash, manifest) = (self.bundle.hash(), self.bundle.manifest());
+        let resource = self.bundle.resource(&format!("CLM-{number:07}")).unwrap();
+        let inputs = Inputs {
+            bundle_hash: &hash,
+            policy_id: manifest.id(),
+            policy_version: manifest.version(),
+            principal: &self.principal,
+            resource: &resource,
+            signals: &facts.signals,
+            candidates: None,
+        };
+        let committed = commit(&TenantKey::from_bytes([7; 32]), &inputs).unwrap();
+        let statement = Statement::decision_of(Decision {
+            candidates: None,
+            decision: facts.evaluation.decision.clone(),
+            environment: Environment::Production,
+            executed_at,
+            execution_fingerprint: committed.fingerprint,
+            execution_id: Self::execution_id(number).parse().unwrap(),
+            execution_state: facts.evaluation.state,
+            labels: None,
+            models: None,
+            policy: PolicyRef {
+                bundle_hash: hash,
+                engine: ENGINE.to_owned(),
+                id: manifest.id().clone(),
+                version: manifest.version().clone(),
+            },
+            principal: self.principal.clone(),
+            resource,
+            runtime: Runtime {
+                binary: Digest::of(b"a program"),
+                build_identity: None,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            signals_root: committed.signals_root,
+            signer: signer.clone(),
+            tenant: TENANT.parse().unwrap(),
+        });
+        Decided { signals: facts.signals.clone(), committed, statement: statement.unwrap() }
+    }
+
+    fn facts(&self, number: usize) -> &Facts {
+        self.facts.get(number % self.facts.len()).expect("a remainder")
+    }
+}
+
+impl Decided {
+    /// The full opening.
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        Opening::full(&self.committed.secret, &self.signals, None).unwrap()
+    }
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            files.insert(name, fs::read(&path).unwrap());
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The work that nobody can do without, done by the libraries alone: Cedar, canonical JSON, SHA-256, Ed25519, SQLite.
+//!
+//! | | to decide | to verify |
+//! |---|---|---|
+//! | Cedar | context from typed values, each outcome with the policies of its action | the same |
+//! | JCS | inputs, each `[name, value]`, statement, opening | line, statement, each `[name, value]`, fingerprint |
+//! | SHA-256 | inputs, two HMACs a signal, fingerprint, PAE, leaf, node, chain | line, and all but the inputs |
+//! | Ed25519 | signature over the PAE | strict verification |
+//! | SQLite | one plain table, 1,024 rows a transaction | |
+//!
+//! Left out, though the product has to do it: parsing, typing, base64, encryption of the opening, indexes, tiles.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::Instant;
+
+use cedar_policy::{
+    ActionConstraint, Authorizer, Context, Entities, EntityUid, Policy, PolicyId, PolicySet, Request,
+    RestrictedExpression, Schema,
+};
+use chancery_core::canonical::to_canonical;
+use chancery_core::commitment::{Inputs, Opening};
+use chancery_core::digest::{HmacKey, sha256};
+use chancery_core::dsse::{IN_TOTO, pae};
+use chancery_core::evidence::EntryLine;
+use chancery_core::key::Signer as _;
+use chancery_core::signal::Signal;
+use rusqlite::Connection;
+
+use super::claims::{Claims, Decided};
+use super::core_seconds;
+use super::evidence::Evidence;
+
+/// Rows of one transaction.
+pub const BATCH_ROWS: usize = 1_024;
+
+/// Decisions to measure with, and what the primitives need of them.
+pub struct Primitives {
+    evidence: Evidence,
+    slices: Vec<(EntityUid, PolicySet)>,
+    entities: Entities,
+    principal: EntityUid,
+    samples: Vec<Sample>,
+}
+
+struct Sample {
+    decided: Decided,
+    line: EntryLine,
+    line_bytes: Vec<u8>,
+    inputs: Vec<u8>,
+    /// `[name, value]` of each signal.
+    fields: Vec<(String, Vec<u8>)>,
+    fingerprint: BTreeMap<&'static str, String>,
+    fingerprint_bytes: Vec<u8>,
+    message: Vec<u8>,
+    resource: EntityUid,
+    context: Vec<(String, RestrictedExpression)>,
+}
+
+/// What a record takes of one core, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Costs {
+    /// Cedar, all outcomes.
+    pub cedar: f64,
+    /// Canonical JSON.
+    pub jcs: f64,
+    /// SHA-256 and HMAC.
+    pub sha256: f64,
+    /// One signature made or verified.
+    pub ed25519: f64,
+}
+
+impl Costs {
+    /// Their sum.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        self.cedar + self.jcs + self.sha256 + self.ed25519
+    }
+}
+
+impl Primitives {
+    /// Takes the first `count` decisions.
+    #[must_use]
+    pub fn new(count: usize) -> Self {
+        let evidence = Evidence::new(count);
+        let samples = super::on_all_cores(count, |number| Sample::new(&evidence, number));
+        let files = Claims::files();
+        let text = |path: &str| std::str::from_utf8(files.get(path).expect("a file of the bundle")).unwrap();
+        let (schema, _) = Schema::from_cedarschema_str(text("schema.cedarschema")).unwrap();
+        let entities = Entities::from_json_str(text("entities.json"), Some(&schema)).unwrap();
+        let policies: Vec<Policy> = files
+            .keys()
+            .filter(|path| path.ends_with(".cedar"))
+            .flat_map(|path| {
+                let set = PolicySet::from_str(text(path)).unwrap();
+                set.policies()
+                    .map(|policy| policy.new_id(PolicyId::new(format!("{path}/{}", policy.id()))))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let outcomes = evidence.claims.bundle.manifest().outcomes();
+        let slices = outcomes.iter().map(|outcome| {
+            let action = uid("Action", outcome);
+            let of = policies.iter().filter(|policy| match policy.action_constraint() {
+                ActionConstraint::Any => true,
+                ActionConstraint::Eq(only) => only == action,
+                ActionConstraint::In(list) => list.contains(&action),
+            });
+            (action.clone(), PolicySet::from_policies(of.cloned()).unwrap())
+        });
+        let slices = slices.collect();
+        Self { slices, entities, principal: uid("System", super::claims::PRINCIPAL), samples, evidence }
+    }
+
+    /// The log that they are of.
+    #[must_use]
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// How many bytes a line of evidence has, on average.
+    #[must_use]
+    pub fn line_bytes(&self) -> usize {
+        self.samples.iter().map(|sample| sample.line_bytes.len()).sum::<usize>() / self.samples.len()
+    }
+
+    /// What a decision costs but for the insert, on `threads` threads at once.
+    #[must_use]
+    pub fn to_decide(&self, threads: usize) -> Costs {
+        let each = |work: fn(&Self, &Sample)| self.each(threads, work);
+        Costs {
+            cedar: each(Self::authorize),
+            jcs: each(|_, sample| sample.canonicalise_decision()),
+            sha256: each(|_, sample| {
+                sample.commit(true);
+            }),
+            ed25519: each(|this, sample| {
+                black_box(this.evidence.runtime.sign(&sample.message).unwrap());
+            }),
+        }
+    }
+
+    /// What the verification of a line costs, on `threads` threads at once.
+    #[must_use]
+    pub fn to_verify(&self, threads: usize) -> Costs {
+        let each = |work: fn(&Self, &Sample)| self.each(threads, work);
+        Costs {
+            cedar: each(Self::authorize),
+            jcs: each(|_, sample| sample.canonicalise_line()),
+            sha256: each(|_, sample| {
+                sample.commit(false);
+                black_box(sha256(&sample.line_bytes));
+            }),
+            ed25519: each(|this, sample| {
+                let signature = sample.line.envelope.signatures.first().expect("a signature");
+                this.evidence.runtime.public_key().verify(&sample.message, signature.sig.as_slice()).unwrap();
+            }),
+        }
+    }
+
+    fn each(&self, threads: usize, work: fn(&Self, &Sample)) -> f64 {
+        core_seconds(threads, self.samples.len(), |at| work(self, self.samples.get(at).expect("a sample")))
+    }
+
+    fn authorize(&self, sample: &Sample) {
+        let context = Context::from_pairs(sample.context.iter().cloned()).unwrap();
+        for (action, policies) in &self.slices {
+            let (principal, resource) = (self.principal.clone(), sample.resource.clone());
+            let request = Request::new(principal, action.clone(), resource, context.clone(), None).unwrap();
+            black_box(Authorizer::new().is_authorized(&request, policies, &self.entities));
+        }
+    }
+}
+
+impl Sample {
+    fn new(evidence: &Evidence, number: usize) -> Self {
+        let line = evidence.line(number);
+        let executed_at = chancery_core::time::Timestamp::UNIX_EPOCH;
+        let decided = evidence.claims.decide(number, executed_at, evidence.runtime.public_key().key_id());
+        let predicate = &decided.statement.predicate;
+        let fields = decided
+            .signals
+            .iter()
+            .map(|(name, value)| (name.to_string(), to_canonical(&(&**name, value)).unwrap().into_bytes()));
+        let fingerprint = BTreeMap::from([
+            ("bundleHash", predicate.policy.bundle_hash.to_string()),
+            ("policyId", predicate.policy.id.to_string()),
+            ("policyVersion", predicate.policy.version.to_string()),
+            ("principal", predicate.principal.to_string()),
+            ("resource", predicate.resource.to_string()),
+            ("signalsRoot", predicate.signals_root.to_string()),
+        ]);
+        Self {
+            line_bytes: to_canonical(&line).unwrap().into_bytes(),
+            inputs: decided.committed.inputs.as_bytes().to_vec(),
+            fields: fields.collect(),
+            fingerprint_bytes: to_canonical(&fingerprint).unwrap().into_bytes(),
+            fingerprint,
+            message: pae(IN_TOTO, line.envelope.payload.as_slice()),
+            resource: uid("Claim", predicate.resource.id()),
+            context: decided
+                .signals
+                .iter()
+                .map(|(name, value)| (name.to_string(), expression(value)))
+                .collect(),
+            line,
+            decided,
+        }
+    }
+
+    fn canonicalise_decision(&self) {
+        let Decided { signals, committed, statement } = &self.decided;
+        let predicate = &statement.predicate;
+        let inputs = Inputs {
+            bundle_hash: &predicate.policy.bundle_hash,
+            policy_id: &predicate.policy.id,
+            policy_version: &predicate.policy.version,
+            principal: &predicate.principal,
+            resource: &predicate.resource,
+            signals,
+            candidates: None,
+        };
+        black_box(inputs.to_canonical().unwrap());
+        self.canonicalise_fields();
+        black_box(to_canonical(statement).unwrap());
+        black_box(Opening::full_canonical(&committed.secret, signals, None).unwrap());
+    }
+
+    fn canonicalise_line(&self) {
+        black_box(to_canonical(&self.line).unwrap());
+        black_box(to_canonical(&self.decided.statement).unwrap());
+        self.canonicalise_fields();
+        black_box(to_canonical(&self.fingerprint).unwrap());
+    }
+
+    fn canonicalise_fields(&self) {
+        for (name, value) in self.decided.signals.iter() {
+            black_box(to_canonical(&(&**name, value)).unwrap());
+        }
+    }
+
+    /// Every hash of a decision.
+    fn commit(&self, inputs: bool) {
+        if inputs {
+            let tenant = HmacKey::new(&[7; 32]);
+            black_box(tenant.tag(&[b"chancery/v1/secret\0", &sha256(&self.inputs)]));
+        }
+        let secret = HmacKey::new(self.decided.committed.secret.as_bytes());
+        let mut commitments = Vec::with_capacity(32 * self.fields.len());
+        for (name, field) in &self.fields {
+            let key = secret.tag(&[b"chancery/v1/field\0", name.as_bytes()]);
+            commitments.extend(HmacKey::new(&key).tag(&[field]));
+        }
+        black_box(sha256(&commitments));
+        black_box(sha256(&self.fingerprint_bytes));
+        let record = sha256(&self.message);
+        // Leaf, one inner node, and the chain.
+        black_box((sha256(&[0; 35]), sha256(&[1; 65]), sha256(&[record, record].concat())));
+    }
+}
+
+fn uid(type_name: &str, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(type_name.parse().unwrap(), cedar_policy::EntityId::new(id))
+}
+
+fn expression(signal: &Signal) -> RestrictedExpression {
+    match signal {
+        Signal::Bool(value) => RestrictedExpression::new_bool(*value),
+        Signal::Long(value) => RestrictedExpression::new_long(*value),
+        Signal::String(text) => RestrictedExpression::new_string(text.to_string()),
+        Signal::Decimal(value) => RestrictedExpression::new_decimal(value.to_string()),
+        Signal::Datetime(value) => RestrictedExpression::new_datetime(value.to_string()),
+        Signal::Duration(value) => RestrictedExpression::new_duration(value.to_string()),
+        Signal::Ipaddr(value) => RestrictedExpression::new_ip(value.to_string()),
+        Signal::Entity { type_name, id } => RestrictedExpression::new_entity_uid(uid(type_name, id)),
+        Signal::Set(elements) => RestrictedExpression::new_set(elements.iter().map(expression)),
+        Signal::Record(members) => RestrictedExpression::new_record(
+            members.iter().map(|(name, signal)| (name.to_string(), expression(signal))),
+        )
+        .unwrap(),
+    }
+}
+
+/// What a record brings into a database.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// By which it is found.
+    pub execution_id: String,
+    /// Every other column that is text, one after the other.
+    pub text: String,
+    /// The signature.
+    pub signature: Vec<u8>,
+    /// The payload.
+    pub payload: Vec<u8>,
+    /// The encrypted opening, its salt and nonce.
+    pub opening: Vec<u8>,
+}
+
+/// Inserts the rows into one plain table of a new database and says how many seconds each took: a prepared
+/// statement, [`BATCH_ROWS`] rows a transaction, WAL, synced at each commit. No index but the row number.
+#[must_use]
+pub fn bulk_insert(database: &Path, rows: &[Row]) -> f64 {
+    let mut connection = Connection::open(database).unwrap();
+    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    connection.pragma_update(None, "synchronous", "FULL").unwrap();
+    let table =
+        "CREATE TABLE records (number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL, text TEXT NOT NULL,
+        signature BLOB NOT NULL, payload BLOB NOT NULL, opening BLOB NOT NULL) STRICT";
+    connection.execute_batch(table).unwrap();
+    let begun = Instant::now();
+    for batch in rows.chunks(BATCH_ROWS) {
+        let transaction = connection.transaction().unwrap();
+        {
+            let sql = "INSERT INTO records (execution_id, text, signature, payload, opening) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let mut insert = transaction.prepare(sql).unwrap();
+            for row in batch {
+                let Row { execution_id, text, signature, payload, opening } = row;
+                insert.execute((execution_id, text, signature, payload, opening)).unwrap();
+            }
+        }
+        transaction.commit().unwrap();
+    }
+    begun.elapsed().as_secs_f64() / super::number(rows.len())
+}
