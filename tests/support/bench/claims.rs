@@ -6,7 +6,7 @@ use std::path::Path;
 
 use chancery_core::commitment::{Committed, Inputs, Opening, TenantKey, commit};
 use chancery_core::digest::Digest;
-use chancery_core::ids::EntityUid;
+use chancery_core::ids::{EntityUid, TenantId};
 use chancery_core::json::{Limits, Pointer, Value, parse};
 use chancery_core::key::KeyId;
 use chancery_core::signal::Signals;
@@ -20,7 +20,7 @@ use crate::program::repository;
 pub const PRINCIPAL: &str = "claims-core";
 
 /// The tenant whose log it is.
-pub const TENANT: &str = "acme";
+const TENANT: &str = "acme";
 
 /// The bundle `claim-approval`, and facts that it decides on.
 pub struct Claims {
@@ -86,6 +86,12 @@ impl Claims {
         files
     }
 
+    /// Whose log it is.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        TENANT.parse().unwrap()
+    }
+
     /// The id of execution `number`.
     #[must_use]
     pub fn execution_id(number: usize) -> String {
@@ -143,7 +149,7 @@ impl Claims {
             },
             signals_root: committed.signals_root,
             signer: signer.clone(),
-            tenant: TENANT.parse().unwrap(),
+            tenant: self.tenant(),
         });
         Decided { signals: facts.signals.clone(), committed, statement: statement.unwrap() }
     }

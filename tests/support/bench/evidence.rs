@@ -12,6 +12,7 @@ use chancery_core::dsse::{Envelope, IN_TOTO, record_id};
 use chancery_core::evidence::{
     BundleLine, BundleTag, Disclosure, EntryLine, Header, KeyringLine, KeyringTag, Range, Scope, Writer,
 };
+use chancery_core::ids::TenantId;
 use chancery_core::key::{Signer as _, SigningKey};
 use chancery_core::keyring::{KeyEntry, KeyringVersion, Role, RootKey, RootPub};
 use chancery_core::log::{Kind, leaf_hash_of};
@@ -20,11 +21,11 @@ use chancery_core::sigstore::MessageBundle;
 use chancery_core::statement::{Activation, Statement};
 use chancery_core::time::Timestamp;
 
-use super::claims::{Claims, TENANT};
+use super::claims::{Claims, Decided};
 use super::on_all_cores;
 
 /// The log's origin.
-const ORIGIN: &str = "log.example/acme";
+pub const ORIGIN: &str = "log.example/acme";
 
 /// 2026-06-01T00:00:00Z.
 const START_MICROS: i64 = 1_780_272_000_000_000;
@@ -70,9 +71,9 @@ impl Evidence {
             reason: "for the bench".to_owned(),
             requested_by: "bench".to_owned(),
             signer: policy.public_key().key_id().clone(),
-            tenant: TENANT.parse().unwrap(),
+            tenant: claims.tenant(),
         };
-        let keyring = Statement::keyring_of(keyring(&root, &runtime, &policy)).unwrap();
+        let keyring = Statement::keyring_of(keyring(claims.tenant(), &root, &runtime, &policy)).unwrap();
         let activation = Statement::activation_of(activation).unwrap();
         let first = [
             Envelope::sign(IN_TOTO, keyring.to_payload().unwrap().into_bytes(), &root).unwrap(),
@@ -87,13 +88,31 @@ impl Evidence {
         RootPub::new(vec![key("root").public_key().clone()], 1).unwrap().to_string()
     }
 
+    /// The entries before the first decision: the keyring and the activation of the bundle.
+    #[must_use]
+    pub fn first(&self) -> &[Envelope; BEFORE] {
+        &self.first
+    }
+
+    /// Decision `number`, not signed yet.
+    #[must_use]
+    pub fn decide(&self, number: usize) -> Decided {
+        self.claims.decide(number, at(number), self.runtime.public_key().key_id())
+    }
+
+    /// The envelope of a decision.
+    #[must_use]
+    pub fn sign(&self, decided: &Decided) -> Envelope {
+        let payload = decided.statement.to_payload().unwrap().into_bytes();
+        Envelope::sign(IN_TOTO, payload, &self.runtime).unwrap()
+    }
+
     /// The line of decision `number`, fully disclosed.
     #[must_use]
     pub fn line(&self, number: usize) -> EntryLine {
-        let decided = self.claims.decide(number, at(number), self.runtime.public_key().key_id());
-        let payload = decided.statement.to_payload().unwrap().into_bytes();
+        let decided = self.decide(number);
         EntryLine {
-            envelope: Envelope::sign(IN_TOTO, payload, &self.runtime).unwrap(),
+            envelope: self.sign(&decided),
             index: u64::try_from(BEFORE + number).unwrap(),
             kind: Kind::Decision,
             opening: Some(decided.opening()),
@@ -106,7 +125,7 @@ impl Evidence {
         let size = u64::try_from(BEFORE + self.decisions).unwrap();
         let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size, root: self.frontier().root() };
         let header = Header::new(
-            TENANT.parse().unwrap(),
+            self.claims.tenant(),
             ORIGIN,
             checkpoint.sign(&key("log")).unwrap(),
             at(self.decisions),
@@ -130,8 +149,7 @@ impl Evidence {
             frontier.push(&leaf_hash_of(kind, &envelope.record_id()));
         }
         let leaf = |number| {
-            let decided = self.claims.decide(number, at(number), self.runtime.public_key().key_id());
-            let payload = decided.statement.to_payload().unwrap();
+            let payload = self.decide(number).statement.to_payload().unwrap();
             leaf_hash_of(Kind::Decision, &record_id(IN_TOTO, payload.as_bytes()))
         };
         self.in_blocks(leaf, |leaf| frontier.push(&leaf));
@@ -159,7 +177,7 @@ impl Evidence {
     }
 }
 
-fn keyring(root: &SigningKey, runtime: &SigningKey, policy: &SigningKey) -> KeyringVersion {
+fn keyring(tenant: TenantId, root: &SigningKey, runtime: &SigningKey, policy: &SigningKey) -> KeyringVersion {
     let far = at(10 * 365 * 24 * 3_600_000);
     let entry = |key: &SigningKey, role: Role, subject: &str| KeyEntry {
         key: key.public_key().clone(),
@@ -180,7 +198,7 @@ fn keyring(root: &SigningKey, runtime: &SigningKey, policy: &SigningKey) -> Keyr
         log_origin: ORIGIN.to_owned(),
         previous: None,
         root_keys: vec![RootKey::new(root.public_key().clone())],
-        tenant: TENANT.parse().unwrap(),
+        tenant,
         threshold: 1,
         version: 1,
         witness_quorum: None,
