@@ -32,7 +32,7 @@ fn main() {
     let records = arguments.count("records");
     let evidence = Evidence::new(records);
     let entries = on_all_cores(records, |at| entry(&evidence, at));
-    let rows: Vec<Row> = entries.iter().map(row).collect();
+    let rows = on_all_cores(records, |at| Row::of(&evidence, at));
 
     let (mut bare, mut hashes, mut writer, mut ratio) = <(Samples, Samples, Samples, Samples)>::default();
     for _ in 0..arguments.get("rounds") {
@@ -46,7 +46,7 @@ fn main() {
         ratio.push((inserted + hashed) / ingested);
     }
 
-    let bytes = rows.iter().map(bytes).sum::<usize>() / rows.len();
+    let bytes = rows.iter().map(Row::bytes).sum::<usize>() / rows.len();
     let title = format!("Ingestion of {records} prepared records of {bytes} bytes, one writer");
     let mut table = Table::new(title, ["", "µs a record", "records/s", "of the bound"]);
     table.time("SQLite, bulk insert of the same bytes", bare.median(), 1, None);
@@ -145,40 +145,6 @@ fn entry(evidence: &Evidence, at: usize) -> NewEntry {
         opening: Some(EncryptedOpening { salt: [1; 32], nonce: [2; 12], ciphertext, partial: false }),
     };
     new_entry(evidence.sign(&decided), predicate.executed_at, Body::Decision(Box::new(row)))
-}
-
-/// The bytes that the entry brings into the database, each once.
-fn row(entry: &NewEntry) -> Row {
-    let Body::Decision(decision) = &entry.body else { unreachable!("decisions alone") };
-    let opening = decision.opening.as_ref().unwrap();
-    let text = [
-        decision.fingerprint.to_string(),
-        decision.policy_id.to_string(),
-        decision.policy_version.to_string(),
-        decision.bundle_hash.to_string(),
-        decision.outcome.clone(),
-        decision.state.as_str().to_owned(),
-        decision.principal.to_string(),
-        decision.resource.to_string(),
-        decision.signals_root.to_string(),
-        entry.record_id.to_string(),
-        // As long as the leaf hash.
-        entry.record_id.to_string(),
-        entry.claimed_at.to_string(),
-        entry.claimed_at.to_string(),
-        entry.signatures.first().unwrap().keyid.to_string(),
-    ];
-    Row {
-        execution_id: decision.execution_id.to_string(),
-        text: text.concat(),
-        signature: entry.signatures.first().unwrap().sig.0.clone(),
-        payload: entry.payload.clone(),
-        opening: [&opening.salt[..], &opening.nonce, &opening.ciphertext].concat(),
-    }
-}
-
-fn bytes(row: &Row) -> usize {
-    row.execution_id.len() + row.text.len() + row.signature.len() + row.payload.len() + row.opening.len()
 }
 
 /// What an entry of the log costs in hashes: its leaf, on average one inner node, and the chain.

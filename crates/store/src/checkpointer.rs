@@ -10,7 +10,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use diesel::SqliteConnection;
+use diesel::sql_types::Integer;
+use diesel::{QueryableByName, RunQueryDsl as _, SqliteConnection};
 
 use crate::connection::{self, Purpose};
 use crate::error::StoreError;
@@ -164,7 +165,7 @@ impl Worker {
         if let Some(hook) = &self.hook {
             hook(Step::Checkpointing);
         }
-        self.pragma("SELECT busy AS value FROM pragma_wal_checkpoint('PASSIVE')")?;
+        self.move_frames("PRAGMA wal_checkpoint(PASSIVE)")?;
         if !truncate {
             return Ok(true);
         }
@@ -175,12 +176,22 @@ impl Worker {
             "set the time-out",
             &format!("PRAGMA busy_timeout={TRUNCATE_WAIT_MS}"),
         )?;
-        Ok(self.pragma("SELECT busy AS value FROM pragma_wal_checkpoint('TRUNCATE')")? == 0)
+        Ok(self.move_frames("PRAGMA wal_checkpoint(TRUNCATE)")?.busy == 0)
     }
 
-    fn pragma(&mut self, sql: &str) -> Result<i64, StoreError> {
-        connection::number(&mut self.connection, "move the write-ahead log into the file", sql)
+    fn move_frames(&mut self, sql: &str) -> Result<Moved, StoreError> {
+        diesel::sql_query(sql)
+            .get_result(&mut self.connection)
+            .map_err(|error| StoreError::database("move the write-ahead log into the file", error))
     }
+}
+
+/// What the pragma answers.
+#[derive(QueryableByName)]
+struct Moved {
+    /// Not 0 when someone was in the way.
+    #[diesel(sql_type = Integer)]
+    busy: i32,
 }
 
 fn wal_path(database: &Path) -> PathBuf {

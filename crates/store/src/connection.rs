@@ -79,6 +79,24 @@ pub(crate) fn execute(
     connection.batch_execute(sql).map_err(|error| StoreError::database(doing, error))
 }
 
+/// Runs `work` between BEGIN IMMEDIATE and COMMIT; when it fails, nothing of it stays.
+///
+/// SQLite ends a transaction by itself when the disk is full. Diesel then fails to roll back and would report
+/// that instead of the reason.
+pub(crate) fn in_write_transaction<T>(
+    connection: &mut SqliteConnection,
+    work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut reason = None;
+    let done = connection.immediate_transaction(|connection| {
+        work(connection).map_err(|error| {
+            reason = Some(error);
+            StoreError::Stopped
+        })
+    });
+    done.map_err(|error| reason.unwrap_or(error))
+}
+
 /// A single integer; the column is named `value`.
 pub(crate) fn number(
     connection: &mut SqliteConnection,

@@ -140,9 +140,7 @@ impl Store {
         must_be_writable(path)?;
         check_identity(&mut inspect(path, options.busy_timeout_ms)?, path)?;
         let lock = Lock::take(path)?;
-        let mut connection = connection::establish(path, Purpose::Write, options.busy_timeout_ms)?;
-        use_wal(&mut connection)?;
-        limit(&mut connection, &options)?;
+        let mut connection = open_for_writing(path, &options)?;
         migrate(&mut connection)?;
         Self::start(path, connection, options, lock)
     }
@@ -173,7 +171,7 @@ impl Store {
             read_settings(&mut connection)?.ok_or_else(|| StoreError::NotThere { path: path.to_owned() })?;
         let pool = Pool::new(path, options.read_connections, options.busy_timeout_ms);
         let checkpointer = Checkpointer::start(path, &options)?;
-        let writer = Writer::start(connection, settings.clone(), options, checkpointer.handle())?;
+        let writer = Writer::start(connection, path, settings.clone(), options, checkpointer.handle())?;
         Ok(Self {
             writer: Some(writer),
             _checkpointer: Some(checkpointer),
@@ -338,6 +336,14 @@ fn check_identity(connection: &mut SqliteConnection, path: &Path) -> Result<(), 
     } else {
         Err(StoreError::Foreign { path: path.to_owned() })
     }
+}
+
+/// The writer's connection.
+pub(crate) fn open_for_writing(path: &Path, options: &Options) -> Result<SqliteConnection, StoreError> {
+    let mut connection = connection::establish(path, Purpose::Write, options.busy_timeout_ms)?;
+    use_wal(&mut connection)?;
+    limit(&mut connection, options)?;
+    Ok(connection)
 }
 
 /// The file system did not give SQLite what its write-ahead log needs (shared memory).

@@ -16,6 +16,7 @@ mod rows;
 mod state;
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,10 +27,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::state::State;
 use crate::checkpointer::Bell;
-use crate::entry::{Appended, NewEntry, PAYLOAD_BYTES_MAX};
-use crate::error::StoreError;
+use crate::entry::{Appended, Body, NewEntry, PAYLOAD_BYTES_MAX};
+use crate::error::{Class, StoreError};
 use crate::hook::{OnStep, Step};
-use crate::open::{Options, Settings};
+use crate::open::{Options, Settings, open_for_writing};
 use crate::read::Head;
 use crate::reject::SubmitError;
 
@@ -40,8 +41,11 @@ pub(crate) type Answer = Result<Appended, SubmitError>;
 enum Job {
     Append(Box<NewEntry>, oneshot::Sender<Answer>),
     /// Something else that writes; it answers by itself.
-    Run(Box<dyn FnOnce(&mut SqliteConnection) + Send>),
+    Run(Work),
 }
+
+/// Answers by itself; says whether the connection can be used on.
+type Work = Box<dyn FnOnce(Result<&mut SqliteConnection, StoreError>) -> bool + Send>;
 
 /// Waits for the answer about a queued record: a future, and [`Ticket::wait`] for threads. Dropping it does not
 /// take the record back.
@@ -84,6 +88,7 @@ impl Writer {
     /// Loads the state and starts the thread.
     pub(crate) fn start(
         mut connection: SqliteConnection,
+        path: &Path,
         settings: Settings,
         options: Options,
         bell: Arc<Bell>,
@@ -91,13 +96,20 @@ impl Writer {
         let state = State::load(&mut connection, &settings.tenant)?;
         let (jobs, queue) = mpsc::channel(options.queue_entries_max.max(1));
         let (head_sender, head) = watch::channel(state.head());
-        let worker = Worker { connection, settings, options, bell, head: head_sender, state: Some(state) };
+        let worker = Worker {
+            ready: Some(Ready { connection, state }),
+            path: path.to_owned(),
+            settings,
+            options,
+            bell,
+            head: head_sender,
+        };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || worker.run(queue))
             .map_err(|source| StoreError::Io {
                 doing: "start the writer of",
-                path: std::path::PathBuf::from("store"),
+                path: path.to_owned(),
                 source,
             })?;
         Ok(Self { jobs: Some(jobs), head, thread: Some(thread) })
@@ -126,8 +138,11 @@ impl Writer {
     ) -> Result<T, StoreError> {
         let (sender, receiver) = oneshot::channel();
         let job = Job::Run(Box::new(move |connection| {
+            let result = connection.and_then(work);
+            let usable = result.as_ref().err().is_none_or(|error| error.class() != Class::Unavailable);
             // Whoever asked may be gone; the work is done all the same.
-            let _ = sender.send(work(connection));
+            let _ = sender.send(result);
+            usable
         }));
         self.queue()?.blocking_send(job).map_err(|_| StoreError::WriterGone)?;
         receiver.blocking_recv().unwrap_or(Err(StoreError::WriterGone))
@@ -158,13 +173,19 @@ fn append(entry: NewEntry) -> Result<(Job, Ticket), StoreError> {
 }
 
 struct Worker {
-    connection: SqliteConnection,
+    /// None after a failed transaction, until it is made anew.
+    ready: Option<Ready>,
+    path: PathBuf,
     settings: Settings,
     options: Options,
     bell: Arc<Bell>,
     head: watch::Sender<Head>,
-    /// None after a failed transaction, until it is read anew.
-    state: Option<State>,
+}
+
+/// A connection in which nothing is open, and the state that belongs to what it has committed.
+struct Ready {
+    connection: SqliteConnection,
+    state: State,
 }
 
 impl Worker {
@@ -174,13 +195,7 @@ impl Worker {
         let mut next = None;
         while let Some(job) = next.take().or_else(|| queue.blocking_recv()) {
             match job {
-                Job::Run(work) => {
-                    let bell = Arc::clone(&self.bell);
-                    let gate = bell.gate();
-                    work(&mut self.connection);
-                    drop(gate);
-                    bell.ring();
-                }
+                Job::Run(work) => self.run_job(work),
                 Job::Append(entry, answer) => {
                     let mut bytes = entry.weight();
                     entries.push(*entry);
@@ -225,8 +240,8 @@ impl Worker {
             }
             Err(error) => {
                 tracing::error!(%error, entries = entries.len(), "a batch was not written");
-                // What is in memory may be ahead of the database now.
-                self.state = None;
+                // What is in memory may be ahead of the database now, and the connection within a transaction.
+                self.ready = None;
                 let error = Arc::new(error);
                 for answer in answers.drain(..) {
                     let _ = answer.send(Err(SubmitError::Store(Arc::clone(&error))));
@@ -240,21 +255,45 @@ impl Worker {
         self.step(Step::Taken)?;
         let bell = Arc::clone(&self.bell);
         let gate = bell.gate();
-        let state = match self.state.take() {
-            Some(state) => state,
-            None => State::load(&mut self.connection, &self.settings.tenant)?,
-        };
-        let written = batch::write(&mut self.connection, &self.settings, &self.options, state, entries)?;
+        let Ready { mut connection, state } = self.ready()?;
+        let written = batch::write(&mut connection, &self.settings, &self.options, state, entries)?;
         drop(gate);
-        let erased = entries.iter().any(|entry| matches!(entry.body, crate::entry::Body::Erasure(_)));
+        let erased = entries.iter().any(|entry| matches!(entry.body, Body::Erasure(_)));
         if erased {
             bell.ring_truncate()
         } else {
             bell.ring()
         }
         self.head.send_replace(written.state.head());
-        self.state = Some(written.state);
+        self.ready = Some(Ready { connection, state: written.state });
         Ok(written.answers)
+    }
+
+    /// What is at hand, or a new connection with the state that the database is in.
+    fn ready(&mut self) -> Result<Ready, StoreError> {
+        if let Some(ready) = self.ready.take() {
+            return Ok(ready);
+        }
+        let mut connection = open_for_writing(&self.path, &self.options)?;
+        let state = State::load(&mut connection, &self.settings.tenant)?;
+        Ok(Ready { connection, state })
+    }
+
+    fn run_job(&mut self, work: Work) {
+        let bell = Arc::clone(&self.bell);
+        let gate = bell.gate();
+        match self.ready() {
+            Ok(mut ready) => {
+                if work(Ok(&mut ready.connection)) {
+                    self.ready = Some(ready);
+                }
+            }
+            Err(error) => {
+                work(Err(error));
+            }
+        }
+        drop(gate);
+        bell.ring();
     }
 
     fn step(&self, step: Step) -> Result<(), StoreError> {

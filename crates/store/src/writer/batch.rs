@@ -12,6 +12,7 @@ use super::admit::{self, Refusal};
 use super::rows::{self, Place};
 use super::state::State;
 use super::{Answer, check};
+use crate::connection::in_write_transaction;
 use crate::entry::{Appended, Body, NewDecision, NewEntry};
 use crate::error::StoreError;
 use crate::hook::Step;
@@ -34,39 +35,48 @@ pub(super) fn write(
     state: State,
     entries: &[NewEntry],
 ) -> Result<Written, StoreError> {
-    connection.immediate_transaction(|connection| {
-        check(options, Step::Begun)?;
-        let before = state.head();
-        let recorded_at = (options.clock)();
-        let recorded_at_text = recorded_at.to_string();
-        let mut batch = Batch {
-            connection,
-            settings,
-            options,
-            recorded_at,
-            recorded_at_text: &recorded_at_text,
-            state,
-            full: Vec::new(),
-        };
-        let mut answers = Vec::with_capacity(entries.len());
-        for entry in entries {
-            match batch.append(entry) {
-                Ok(appended) => answers.push(Ok(appended)),
-                Err(Refusal::Rejected(rejected)) => answers.push(Err(SubmitError::Rejected(rejected))),
-                Err(Refusal::Store(error)) => return Err(error),
-            }
+    in_write_transaction(connection, |connection| write_within(connection, settings, options, state, entries))
+}
+
+/// The batch, inside its transaction.
+fn write_within(
+    connection: &mut SqliteConnection,
+    settings: &Settings,
+    options: &Options,
+    state: State,
+    entries: &[NewEntry],
+) -> Result<Written, StoreError> {
+    check(options, Step::Begun)?;
+    let before = state.head();
+    let recorded_at = (options.clock)();
+    let recorded_at_text = recorded_at.to_string();
+    let mut batch = Batch {
+        connection,
+        settings,
+        options,
+        recorded_at,
+        recorded_at_text: &recorded_at_text,
+        state,
+        full: Vec::new(),
+    };
+    let mut answers = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match batch.append(entry) {
+            Ok(appended) => answers.push(Ok(appended)),
+            Err(Refusal::Rejected(rejected)) => answers.push(Err(SubmitError::Rejected(rejected))),
+            Err(Refusal::Store(error)) => return Err(error),
         }
-        let Batch { connection, state, full, .. } = batch;
-        if state.size() > before.size {
-            for tile in &full {
-                rows::insert_tile(connection, &settings.tenant, tile)?;
-            }
-            check(options, Step::TilesInserted)?;
-            rows::move_head(connection, &settings.tenant, &before, &state)?;
-            check(options, Step::HeadMoved)?;
+    }
+    let Batch { connection, state, full, .. } = batch;
+    if state.size() > before.size {
+        for tile in &full {
+            rows::insert_tile(connection, &settings.tenant, tile)?;
         }
-        Ok(Written { state, answers })
-    })
+        check(options, Step::TilesInserted)?;
+        rows::move_head(connection, &settings.tenant, &before, &state)?;
+        check(options, Step::HeadMoved)?;
+    }
+    Ok(Written { state, answers })
 }
 
 struct Batch<'a> {

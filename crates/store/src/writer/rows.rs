@@ -32,7 +32,15 @@ pub(super) struct Place<'a> {
 }
 
 fn failed(error: diesel::result::Error) -> StoreError {
-    StoreError::database("write a record", error)
+    match &error {
+        // The trigger's words: the head is further than the writer has brought it.
+        diesel::result::Error::DatabaseError(_, information)
+            if information.message().ends_with("takes indexes beyond the head only") =>
+        {
+            StoreError::corrupt("log_head", "size", HeadMoved)
+        }
+        _ => StoreError::database("write a record", error),
+    }
 }
 
 /// The entry with its payload and signatures.

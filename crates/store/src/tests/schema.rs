@@ -1,0 +1,151 @@
+//! What the database itself refuses, whoever asks.
+
+use diesel::sql_types::Text;
+use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection};
+
+use super::support::{Fixture, at, check_log, sql};
+
+#[derive(QueryableByName)]
+struct Name {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+fn names(fixture: &Fixture, query: &str) -> Vec<String> {
+    let mut connection = SqliteConnection::establish(fixture.path().to_str().unwrap()).unwrap();
+    let rows: Vec<Name> = diesel::sql_query(query).load(&mut connection).unwrap();
+    rows.into_iter().map(|row| row.name).collect()
+}
+
+fn tables(fixture: &Fixture) -> Vec<String> {
+    names(
+        fixture,
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
+         AND name <> '__diesel_schema_migrations' ORDER BY name",
+    )
+}
+
+#[test]
+fn every_table_leads_with_the_tenant_and_every_unique_key_has_it() {
+    let fixture = Fixture::new();
+    drop(fixture.create());
+    let tables = tables(&fixture);
+    assert_eq!(tables.len(), 20, "{tables:?}");
+    for table in tables {
+        let columns = names(&fixture, &format!("SELECT name FROM pragma_table_info('{table}') ORDER BY cid"));
+        assert_eq!(columns[0], "tenant", "{table}");
+        let keys = names(&fixture, &format!("SELECT name FROM pragma_index_list('{table}')"));
+        for key in keys {
+            let columns =
+                names(&fixture, &format!("SELECT name FROM pragma_index_info('{key}') ORDER BY seqno"));
+            assert_eq!(columns[0], "tenant", "{table}: {key}");
+        }
+    }
+}
+
+/// A row in every table: a statement whose rows are none fires no trigger.
+fn fill(fixture: &Fixture) {
+    let hash = "0".repeat(64);
+    let begun = fixture.begun();
+    begun.submit_blocking(fixture.decision("c-1", "a")).unwrap();
+    begun.insert_checkpoint(1, chancery_core::merkle::empty_root(), "note".to_owned(), at(0)).unwrap();
+    begun.insert_tenant_key("opening".to_owned(), vec![1], at(0)).unwrap();
+    drop(begun);
+    let fill = format!(
+        "PRAGMA foreign_keys=OFF;
+         INSERT INTO log_signatures VALUES ('acme', 0, 1, 'k', x'00');
+         INSERT INTO log_tiles VALUES ('acme', 0, 0, '{hash}', zeroblob(8192));
+         INSERT INTO build_identities VALUES ('acme', 9, '{hash}', '{hash}', x'00', NULL);
+         INSERT INTO overrides VALUES
+           ('acme', 9, '{hash}', 'c-1', '{hash}', 'a', 'r', 'reject', NULL, 'r', 'c', 't', 't');
+         INSERT INTO resolutions VALUES ('acme', 9, 'c-1', '{hash}', 'rejected', 'o', 't');
+         INSERT INTO verifications VALUES ('acme', 9, 'c-1', '{hash}', 'failed', 1, 0, NULL, 't', 'v');
+         INSERT INTO confirmations VALUES ('acme', 9, 'c-1', '{hash}', 'o', 'r', 't', 't', 'b');
+         INSERT INTO erasures VALUES ('acme', 1, 'b', NULL, 't', 'r');
+         INSERT INTO erasure_subjects VALUES ('acme', 'c-1', 1, 2);"
+    );
+    sql(&fixture.path(), &fill).unwrap();
+}
+
+#[test]
+fn no_table_lets_a_row_be_changed_deleted_or_replaced() {
+    let fixture = Fixture::new();
+    fill(&fixture);
+    for table in tables(&fixture) {
+        let refused = sql(&fixture.path(), &format!("DELETE FROM {table}"));
+        assert!(refused.is_err(), "DELETE FROM {table} went through");
+        for column in names(&fixture, &format!("SELECT name FROM pragma_table_info('{table}')")) {
+            if (table.as_str(), column.as_str()) == ("log_head", "size") {
+                continue;
+            }
+            let refused = sql(&fixture.path(), &format!("UPDATE {table} SET {column} = {column}"));
+            assert!(refused.is_err(), "UPDATE {table} SET {column} went through");
+        }
+        // REPLACE deletes what is in its way: refused, or passed over where an execution id is taken.
+        let before = names(
+            &fixture,
+            &format!("SELECT quote(rowcount) AS name FROM (SELECT count(*) AS rowcount FROM {table})"),
+        );
+        let replaced = sql(&fixture.path(), &format!("REPLACE INTO {table} SELECT * FROM {table}"));
+        assert!(replaced.is_err() || table == "decisions", "REPLACE INTO {table} went through");
+        let after = names(
+            &fixture,
+            &format!("SELECT quote(rowcount) AS name FROM (SELECT count(*) AS rowcount FROM {table})"),
+        );
+        assert_eq!(before, after, "{table}");
+    }
+    let taken = "REPLACE INTO decisions SELECT tenant, 77, execution_id, execution_fingerprint, policy_id, \
+                 policy_version, bundle_hash, 'deny', execution_state, executed_at, principal, resource, \
+                 signals_root, build_identity, labels FROM decisions";
+    sql(&fixture.path(), taken).unwrap();
+    assert_eq!(names(&fixture, "SELECT outcome AS name FROM decisions"), ["approve"]);
+}
+
+#[test]
+fn the_head_moves_forward_only_and_entries_begin_at_it() {
+    let fixture = Fixture::new();
+    drop(fixture.begun());
+    for backwards in ["size = 1", "size = 2", "size = 3, tenant = 'other'", "root_hash = chain_hash"] {
+        let refused = sql(&fixture.path(), &format!("UPDATE log_head SET {backwards}")).unwrap_err();
+        assert!(refused.contains("forward only"), "{backwards}: {refused}");
+    }
+    let behind = "INSERT INTO log_entries SELECT tenant, 0, kind, record_id, leaf_hash, claimed_at, recorded_at, \
+                  keyid, signature, payload FROM log_entries WHERE log_index = 1";
+    assert!(sql(&fixture.path(), behind).unwrap_err().contains("beyond the head"));
+    let second = "INSERT INTO settings SELECT 'other', log_origin, environment, created_at FROM settings";
+    assert!(sql(&fixture.path(), second).unwrap_err().contains("one row"));
+    assert_eq!(check_log(&fixture.open()), 2);
+}
+
+#[test]
+fn the_migrations_can_be_taken_back_while_there_is_nothing() {
+    let fixture = Fixture::new();
+    drop(fixture.create());
+    let down = include_str!("../../../../migrations/sqlite/2026-11-21-070000_base/down.sql");
+    sql(&fixture.path(), down).unwrap();
+    assert!(tables(&fixture).is_empty());
+    let up = include_str!("../../../../migrations/sqlite/2026-11-21-070000_base/up.sql");
+    sql(&fixture.path(), up).unwrap();
+}
+
+#[test]
+fn the_writers_connection_is_set_to_lose_nothing() {
+    let fixture = Fixture::new();
+    let store = fixture.begun();
+    let values = store
+        .on_writer(|connection| {
+            let mut values = Vec::new();
+            for pragma in ["synchronous", "foreign_keys", "secure_delete", "recursive_triggers"] {
+                values.push(crate::connection::number(
+                    connection,
+                    "test",
+                    &format!("SELECT CAST({pragma} AS INTEGER) AS value FROM pragma_{pragma}"),
+                )?);
+            }
+            Ok(values)
+        })
+        .unwrap();
+    assert_eq!(values, [2, 1, 1, 1]);
+    assert_eq!(names(&fixture, "SELECT journal_mode AS name FROM pragma_journal_mode"), ["wal"]);
+    assert!(names(&fixture, "SELECT sqlite_version() AS name")[0].starts_with("3.5"));
+}
