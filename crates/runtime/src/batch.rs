@@ -104,7 +104,7 @@ impl Iterator for Batch {
             Ok(Progress::Waiting(waiting)) => {
                 let Waiting { ticket, draft } = *waiting;
                 match self.runtime.inner.settle(draft, ticket.wait()) {
-                    Settled::Done(result) => result,
+                    Settled::Done(result) => *result,
                     // The bundle changed, or the id was recorded, while the line waited: look at it again.
                     Settled::Again(_) => self.runtime.inner.execute_blocking(&self.caller, &item.request),
                 }
@@ -266,7 +266,7 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if !self.lines.is_empty() {
             let planned = self.lines.drain(..).map(|line| {
-                let progress = Ok(Progress::Done(Err(ExecuteError::Abandoned)));
+                let progress = Ok(Progress::done(Err(ExecuteError::Abandoned)));
                 Planned::Made(Item { line, request: Vec::new(), progress })
             });
             self.intake.sequencer.ready(self.number, planned.collect());
@@ -319,7 +319,7 @@ impl Sequencer {
                 let Prepared { entry, draft } = *prepared;
                 let progress = match self.inner.store.enqueue_blocking(entry) {
                     Ok(ticket) => Progress::Waiting(Box::new(Waiting { ticket, draft })),
-                    Err(error) => Progress::Done(Err(error.into())),
+                    Err(error) => Progress::done(Err(error.into())),
                 };
                 Item { line, request, progress: Ok(progress) }
             }
@@ -358,7 +358,7 @@ impl Inner {
                 Err(error) => Err(error),
                 Ok(Some(record)) => {
                     let replayed = self.replay(caller, draft, &record);
-                    planned.push(made(request, Ok(Progress::Done(replayed))));
+                    planned.push(made(request, Ok(Progress::done(replayed))));
                     continue;
                 }
                 Ok(None) => {
@@ -367,7 +367,7 @@ impl Inner {
             };
             planned.push(match prepared {
                 Ok(prepared) => Planned::Record(line, request, Box::new(prepared)),
-                Err(error) => made(request, Ok(Progress::Done(Err(error)))),
+                Err(error) => made(request, Ok(Progress::done(Err(error)))),
             });
         }
         planned
@@ -379,5 +379,121 @@ impl Inner {
             let ids = drafts.iter().map(|draft| draft.as_ref().and_then(|draft| draft.execution_id.as_ref()));
             ids.map(|id| id.map_or(Ok(None), |id| reader.decision(id))).collect()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+    use crate::testing::{TestLog, caller, request};
+
+    fn lines(requests: Vec<Vec<u8>>) -> Vec<io::Result<Vec<u8>>> {
+        requests.into_iter().map(Ok).collect()
+    }
+
+    #[test]
+    fn results_and_log_are_in_the_order_of_the_lines() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        let before = runtime.records().head().unwrap().size;
+        let requests =
+            (0..500).map(|number| request(&format!("e-{number}"), &number.to_string(), "0.1")).collect();
+        let results: Vec<_> = runtime.batch(&caller(), lines(requests)).unwrap().collect();
+        assert_eq!(results.len(), 500);
+        for (number, line) in (0..).zip(&results) {
+            let answer = line.result.as_ref().unwrap();
+            assert_eq!(line.line, number + 1);
+            assert_eq!(answer.execution_id.to_string(), format!("e-{number}"));
+            assert_eq!(answer.log.index, before + number);
+        }
+    }
+
+    #[test]
+    fn a_bad_line_takes_no_other_with_it() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        let requests = vec![
+            request("e-1", "1", "0.1"),
+            b"{".to_vec(),
+            request("e-2", "\"no\"", "0.1"),
+            request("e-1", "1", "\"0.10\""),
+            request("e-1", "2", "0.1"),
+            request("e-3", "3", "0.1"),
+        ];
+        let results: Vec<_> = runtime.batch(&caller(), lines(requests)).unwrap().collect();
+        let codes: Vec<&str> = results
+            .iter()
+            .map(|line| match &line.result {
+                Ok(answer) if answer.replayed => "replayed",
+                Ok(_) => "recorded",
+                Err(BatchError::Execute(error)) => error.code(),
+                Err(BatchError::Input(_)) => "input",
+            })
+            .collect();
+        let expected =
+            ["recorded", "request.invalid", "request.invalid", "replayed", "execution.conflict", "recorded"];
+        assert_eq!(codes, expected);
+    }
+
+    #[test]
+    fn a_failing_input_ends_the_batch_after_what_came_before() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        let input = vec![
+            Ok(request("e-1", "1", "0.1")),
+            Err(io::Error::other("gone")),
+            Ok(request("e-2", "1", "0.1")),
+        ];
+        let results: Vec<_> = runtime.batch(&caller(), input).unwrap().collect();
+        assert_eq!(results.len(), 2);
+        assert!(results[0].result.is_ok());
+        assert!(matches!(results[1].result, Err(BatchError::Input(_))));
+    }
+
+    #[test]
+    fn an_answer_comes_before_the_next_line_is_sent() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        let (sender, receiver) = mpsc::channel();
+        let mut batch = runtime.batch(&caller(), receiver).unwrap();
+        for number in 0..100 {
+            sender.send(Ok(request(&format!("e-{number}"), "1", "0.1"))).unwrap();
+            assert_eq!(batch.next().unwrap().line, number + 1);
+        }
+        drop(sender);
+        assert!(batch.next().is_none());
+    }
+
+    #[test]
+    fn reading_stops_when_nobody_takes_the_results() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        let (sender, receiver) = mpsc::channel();
+        let mut batch = runtime.batch(&caller(), receiver).unwrap();
+        sender.send(Ok(request("e-1", "1", "0.1"))).unwrap();
+        batch.next().unwrap().result.unwrap();
+        drop(batch);
+        // The input is let go of once the next line comes.
+        let mut number = 0;
+        while sender.send(Ok(request(&format!("more-{number}"), "1", "0.1"))).is_ok() {
+            number += 1;
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_repeated_batch_is_replayed() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        let requests =
+            || (0..50).map(|number| request(&format!("e-{number}"), "1", "0.1")).map(Ok).collect::<Vec<_>>();
+        let first: Vec<_> = runtime.batch(&caller(), requests()).unwrap().collect();
+        let second: Vec<_> = runtime.batch(&caller(), requests()).unwrap().collect();
+        for (first, second) in first.iter().zip(&second) {
+            let (first, second) = (first.result.as_ref().unwrap(), second.result.as_ref().unwrap());
+            assert!(!first.replayed && second.replayed);
+            assert_eq!(first.log, second.log);
+        }
     }
 }

@@ -328,3 +328,136 @@ impl Failure for CheckpointError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+    use crate::testing::{TestLog, caller, request};
+
+    fn decide(runtime: &Runtime, id: &str) {
+        runtime.execute_blocking(&caller(), &request(id, "1", "0.1")).unwrap();
+    }
+
+    #[test]
+    fn the_newest_head_is_signed_and_remembered() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        let first = runtime.publish_checkpoint().unwrap().unwrap();
+        assert_eq!(runtime.publish_checkpoint().unwrap().unwrap(), first);
+        for number in 0..300 {
+            decide(&runtime, &format!("e-{number}"));
+        }
+        let second = runtime.publish_checkpoint().unwrap().unwrap();
+        assert_eq!(second.checkpoint().size, first.checkpoint().size + 300);
+        second.verify(runtime.log_key(), &runtime.settings().log_origin).unwrap();
+        let proof =
+            runtime.records().consistency(first.checkpoint().size, Some(second.checkpoint().size)).unwrap();
+        chancery_core::merkle::verify_consistency(
+            proof.from,
+            &first.checkpoint().root,
+            proof.to,
+            &second.checkpoint().root,
+            &proof.hashes,
+        )
+        .unwrap();
+        assert_eq!(runtime.records().checkpoint().unwrap().unwrap().note, second.to_string());
+        drop(runtime);
+        assert_eq!(log.open().publish_checkpoint().unwrap().unwrap(), second);
+    }
+
+    #[test]
+    fn a_crash_between_file_and_database_is_made_good() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        decide(&runtime, "e-1");
+        let signed = runtime.publish_checkpoint().unwrap().unwrap();
+        drop(runtime);
+        log.tamper(&format!("DELETE FROM checkpoints WHERE size = {}", signed.checkpoint().size));
+        let runtime = log.open();
+        assert_eq!(runtime.publish_checkpoint().unwrap().unwrap(), signed);
+        assert_eq!(runtime.records().checkpoint().unwrap().unwrap().note, signed.to_string());
+    }
+
+    #[test]
+    fn a_missing_memory_is_refused_while_the_database_has_checkpoints() {
+        let log = TestLog::new();
+        fs::remove_file(log.home().checkpoint()).unwrap();
+        let error = log.try_open().unwrap_err();
+        assert_eq!((error.whose(), error.code()), (Cause::Refused, "checkpoint.missing"));
+        assert!(error.to_string().contains("fsck --full"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_memory_is_refused() {
+        let log = TestLog::new();
+        let path = log.home().checkpoint().to_owned();
+        let good = fs::read_to_string(&path).unwrap();
+        for bad in [
+            String::new(),
+            good[..good.len() - 1].to_owned(),
+            good.replace("log.example.com", "log.example.org"),
+            good.replace("\"frontier\":[", "\"frontier\":[\"00\","),
+            good.replace("\\n2\\n", "\\n3\\n"),
+        ] {
+            assert_ne!(bad, good);
+            fs::write(&path, bad).unwrap();
+            assert_eq!(log.try_open().unwrap_err().code(), "checkpoint.broken");
+        }
+    }
+
+    #[test]
+    fn an_older_database_is_refused() {
+        let log = TestLog::new();
+        let old = fs::read(log.database()).unwrap();
+        let runtime = log.open();
+        decide(&runtime, "e-1");
+        runtime.publish_checkpoint().unwrap();
+        drop(runtime);
+        for suffix in ["-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{suffix}", log.database().display()));
+        }
+        fs::write(log.database(), old).unwrap();
+        let error = log.try_open().unwrap_err();
+        assert_eq!((error.whose(), error.code()), (Cause::Corrupt, "checkpoint.ahead"));
+        assert!(error.to_string().contains("never gets shorter"), "{error}");
+    }
+
+    #[test]
+    fn a_fork_is_never_signed() {
+        let log = TestLog::new();
+        let other = TestLog::new();
+        let runtime = log.open();
+        decide(&runtime, "e-1");
+        runtime.publish_checkpoint().unwrap();
+        drop(runtime);
+        // The same log, gone on in another way: of the same size, and longer.
+        let forked = other.open();
+        decide(&forked, "e-2");
+        forked.publish_checkpoint().unwrap();
+        drop(forked);
+        let memory = fs::read(log.home().checkpoint()).unwrap();
+        fs::write(other.home().checkpoint(), &memory).unwrap();
+        assert_eq!(other.try_open().unwrap_err().code(), "checkpoint.fork");
+
+        let third = TestLog::new();
+        let forked = third.open();
+        decide(&forked, "e-2");
+        decide(&forked, "e-3");
+        drop(forked);
+        fs::write(third.home().checkpoint(), &memory).unwrap();
+        let runtime = third.open();
+        let error = runtime.publish_checkpoint().unwrap_err();
+        assert_eq!((error.whose(), error.code()), (Cause::Corrupt, "checkpoint.fork"));
+        assert_eq!(fs::read(third.home().checkpoint()).unwrap(), memory);
+    }
+
+    #[test]
+    fn an_edited_head_is_never_signed() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        decide(&runtime, "e-1");
+        log.tamper(&format!("UPDATE log_head SET root_hash = '{}'", "0".repeat(64)));
+        assert!(runtime.publish_checkpoint().is_err());
+    }
+}

@@ -93,9 +93,21 @@ impl AnswerDraft {
 /// How far an execution has come.
 pub(crate) enum Progress {
     /// It needs the log no more.
-    Done(Result<Answer, ExecuteError>),
+    Done(Box<Result<Answer, ExecuteError>>),
     /// It waits for the log writer.
     Waiting(Box<Waiting>),
+}
+
+impl Progress {
+    pub(crate) fn done(result: Result<Answer, ExecuteError>) -> Self {
+        Self::Done(Box::new(result))
+    }
+}
+
+impl Settled {
+    fn done(result: Result<Answer, ExecuteError>) -> Self {
+        Self::Done(Box::new(result))
+    }
 }
 
 /// What waits for the log writer.
@@ -107,7 +119,7 @@ pub(crate) struct Waiting {
 /// What the log writer's answer comes to.
 pub(crate) enum Settled {
     /// The execution is answered.
-    Done(Result<Answer, ExecuteError>),
+    Done(Box<Result<Answer, ExecuteError>>),
     /// Something changed while it waited; it has to be looked at from the beginning.
     Again(ExecuteError),
 }
@@ -128,7 +140,7 @@ impl Runtime {
             let (inner, caller, request) = (Arc::clone(&self.inner), caller.clone(), Arc::clone(&body));
             let progress = self.on_pool(move || inner.begin(&caller, &request)).await?;
             let waiting = match progress {
-                Progress::Done(answer) => return answer,
+                Progress::Done(answer) => return *answer,
                 Progress::Waiting(waiting) => *waiting,
             };
             let Waiting { ticket, draft } = waiting;
@@ -143,7 +155,7 @@ impl Runtime {
                 }
             };
             match settled {
-                Settled::Done(answer) => return answer,
+                Settled::Done(answer) => return *answer,
                 Settled::Again(error) => last = error,
             }
         }
@@ -194,11 +206,11 @@ impl Inner {
         let mut last = ExecuteError::Abandoned;
         for _ in 0..TRIES_MAX {
             let waiting = match self.begin(caller, body) {
-                Progress::Done(answer) => return answer,
+                Progress::Done(answer) => return *answer,
                 Progress::Waiting(waiting) => *waiting,
             };
             match self.settle(waiting.draft, waiting.ticket.wait()) {
-                Settled::Done(answer) => return answer,
+                Settled::Done(answer) => return *answer,
                 Settled::Again(error) => last = error,
             }
         }
@@ -211,20 +223,20 @@ impl Inner {
         let known = match &draft.execution_id {
             Some(id) => match self.store.read(|reader| reader.decision(id)) {
                 Ok(known) => known,
-                Err(error) => return Progress::Done(Err(error.into())),
+                Err(error) => return Progress::done(Err(error.into())),
             },
             None => None,
         };
         let prepared = match known {
-            Some(record) => return Progress::Done(self.replay(caller, draft, &record)),
+            Some(record) => return Progress::done(self.replay(caller, draft, &record)),
             None => self.chance().and_then(|chance| self.prepare(caller, draft, self.clock.now(), &chance)),
         };
         match prepared {
             Ok(Prepared { entry, draft }) => match self.store.enqueue_blocking(entry) {
                 Ok(ticket) => Progress::Waiting(Box::new(Waiting { ticket, draft })),
-                Err(error) => Progress::Done(Err(error.into())),
+                Err(error) => Progress::done(Err(error.into())),
             },
-            Err(error) => Progress::Done(Err(error)),
+            Err(error) => Progress::done(Err(error)),
         }
     }
 
@@ -232,19 +244,19 @@ impl Inner {
     pub(crate) fn settle(&self, draft: AnswerDraft, answer: Result<Appended, SubmitError>) -> Settled {
         match answer {
             Ok(Appended::New { index, leaf_hash, .. }) => {
-                Settled::Done(Ok(draft.finish(LogPosition { index, leaf_hash })))
+                Settled::done(Ok(draft.finish(LogPosition { index, leaf_hash })))
             }
             // The same fingerprint, from the same inputs: the record is the answer.
-            Ok(Appended::Known(record)) => Settled::Done(replayed(&record)),
+            Ok(Appended::Known(record)) => Settled::done(replayed(&record)),
             // Decided meanwhile, perhaps under another bundle: the recorded one's tells a repeat from a conflict.
             Err(SubmitError::Rejected(Rejected::Execution { execution_id, index, .. })) => {
                 Settled::Again(ExecuteError::Conflict { execution_id, index })
             }
             Err(SubmitError::Rejected(Rejected::Stale { policy, .. })) => match self.refresh() {
                 Ok(()) => Settled::Again(ExecuteError::Stale { policy, tries: TRIES_MAX }),
-                Err(error) => Settled::Done(Err(ExecuteError::Bundle(Arc::new(error)))),
+                Err(error) => Settled::done(Err(ExecuteError::Bundle(Arc::new(error)))),
             },
-            Err(error) => Settled::Done(Err(error.into())),
+            Err(error) => Settled::done(Err(error.into())),
         }
     }
 
@@ -550,3 +562,6 @@ pub(crate) fn replayed(record: &DecisionRecord) -> Result<Answer, ExecuteError> 
     let log = LogPosition { index: record.entry.index, leaf_hash: record.entry.leaf_hash };
     Ok(Answer { replayed: true, ..draft.finish(log) })
 }
+
+#[cfg(test)]
+mod tests;

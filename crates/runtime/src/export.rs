@@ -100,7 +100,7 @@ enum Plan {
     /// With proofs.
     Range(std::ops::Range<u64>),
     /// With proofs; the indexes of the activations, ascending.
-    Filter(DecisionFilter, Vec<u64>),
+    Filter(Box<DecisionFilter>, Vec<u64>),
 }
 
 /// What was written.
@@ -131,7 +131,7 @@ impl Runtime {
         let (filter, range) = match &plan {
             Plan::Complete => (DecisionFilter::default(), 0..size),
             Plan::Range(range) => (DecisionFilter::default(), range.clone()),
-            Plan::Filter(filter, _) => (filter.clone(), 0..size),
+            Plan::Filter(filter, _) => (filter.as_ref().clone(), 0..size),
         };
         let (decisions, openings, named, builds, note) = snapshot.read(|reader| {
             Ok((
@@ -407,7 +407,7 @@ fn plan(reader: &mut Reader<'_>, selection: &Selection, size: u64) -> Result<(Pl
             let activations = reader.activations_of(&decisions)?;
             let activations =
                 activations.iter().map(|activation| activation.index).filter(|index| *index < size);
-            let plan = Plan::Filter(decisions, activations.collect());
+            let plan = Plan::Filter(Box::new(decisions), activations.collect());
             Ok((plan, Scope::Filter(Box::new(filter.clone()))))
         }
     }
@@ -616,3 +616,6 @@ impl Failure for ExportError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

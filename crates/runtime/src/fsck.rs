@@ -178,13 +178,14 @@ impl Check<'_> {
         let mut at = 0;
         while at < head.size {
             let end = head.size.min(at + PAGE);
+            let mut expected = at;
             for (index, leaf) in self.snapshot.read(|reader| reader.leaf_hashes(at..end))? {
-                if index != tree.size() {
-                    report.problem(index, "an entry before this one is missing");
-                }
+                (expected..index).for_each(|missing| report.problem(missing, "the entry is missing"));
+                expected = index + 1;
                 tree.push(&leaf);
                 chain = chain_next(&chain, &leaf);
             }
+            (expected..end).for_each(|missing| report.problem(missing, "the entry is missing"));
             for entry in self.entries(at..end, report)? {
                 self.entry(&entry, &mut rows, report)?;
             }
@@ -229,7 +230,8 @@ impl Check<'_> {
         for index in range {
             match self.snapshot.read(|reader| reader.entry(index)) {
                 Ok(Some(entry)) => entries.push(entry),
-                Ok(None) => report.problem(index, "the entry is missing"),
+                // Told with the leaves.
+                Ok(None) => {}
                 Err(error) if matches!(error, StoreError::Corrupt { .. }) => {
                     report.failed(index, "the entry", &error);
                 }
@@ -505,3 +507,6 @@ fn differences(row: &DecisionSummary, decision: &Decision) -> Vec<&'static str> 
     .filter_map(|(column, same)| (!same).then_some(column))
     .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -283,3 +283,57 @@ impl Failure for KeyError {
         "a key of the server cannot be used; its log says which".to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{PASSWORD, TestLog};
+
+    #[test]
+    fn a_wrong_password_is_told_apart() {
+        let log = TestLog::new();
+        let path = log.home().key(KeyName::Runtime);
+        let error = load(&path, b"wrong").unwrap_err();
+        assert!(matches!(error, KeyError::WrongPassword { .. }), "{error:?}");
+        assert_eq!((error.whose(), error.code()), (Cause::Refused, "key.password"));
+        // The root key has its own.
+        assert_eq!(load(&log.home().key(KeyName::Root), PASSWORD).unwrap_err().code(), "key.password");
+    }
+
+    #[test]
+    fn files_and_folders_open_to_others_are_refused_with_the_command() {
+        let log = TestLog::new();
+        let path = log.home().key(KeyName::Log);
+        for mode in [0o640, 0o604, 0o620, 0o601] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = ServerKeys::load(&log.home(), b"never asked for").unwrap_err();
+            assert!(error.to_string().contains(&format!("chmod 600 {}", path.display())), "{error}");
+            assert_eq!((error.whose(), error.code()), (Cause::Refused, "key.mode"));
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        fs::set_permissions(log.home().keys(), fs::Permissions::from_mode(0o755)).unwrap();
+        let error = ServerKeys::load(&log.home(), b"never asked for").unwrap_err();
+        assert!(error.to_string().contains("chmod 700"), "{error}");
+    }
+
+    #[test]
+    fn missing_and_broken_files_are_named() {
+        let log = TestLog::new();
+        let path = log.home().key(KeyName::Vault);
+        fs::write(&path, "not a key").unwrap();
+        assert!(matches!(load(&path, PASSWORD).unwrap_err(), KeyError::Invalid { .. }));
+        fs::remove_file(&path).unwrap();
+        let error = ServerKeys::load(&log.home(), PASSWORD).unwrap_err();
+        assert!(matches!(&error, KeyError::Missing { path: missing } if *missing == path), "{error:?}");
+    }
+
+    #[test]
+    fn no_key_is_overwritten() {
+        let log = TestLog::new();
+        let path = log.home().key(KeyName::Runtime);
+        let before = fs::read(&path).unwrap();
+        let error = store(&path, &log.policy_key, PASSWORD).unwrap_err();
+        assert!(matches!(error, KeyError::Exists { .. }));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+}

@@ -1,0 +1,114 @@
+use super::*;
+use crate::runtime::read_root;
+use crate::testing::{TestClock, TestLog, caller, request};
+
+/// A log with a few decisions and a checkpoint over them; closed.
+fn filled() -> TestLog {
+    let log = TestLog::new();
+    let runtime = log.open();
+    for number in 0..300 {
+        runtime
+            .execute_blocking(&caller(), &request(&format!("e-{number}"), &number.to_string(), "0.1"))
+            .unwrap();
+    }
+    runtime.publish_checkpoint().unwrap();
+    drop(runtime);
+    log
+}
+
+fn fsck(log: &TestLog, full: bool) -> FsckReport {
+    let records = Records::open(&log.database(), TestClock::at("2026-03-01T12:00:00.000000Z")).unwrap();
+    let (home, keys) = (log.home(), log.keys());
+    let root = read_root(home.root_pub()).unwrap();
+    let request = FsckRequest { root: &root, keys: Some(&keys), checkpoint: Some(home.checkpoint()), full };
+    let mut last = 0;
+    let report = records.fsck(&request, |done, of| {
+        assert!(done > last && done <= of);
+        last = done;
+    });
+    report.unwrap()
+}
+
+#[test]
+fn a_good_log_is_clean() {
+    let log = filled();
+    let report = fsck(&log, true);
+    assert_eq!(report.problems, []);
+    assert_eq!((report.entries, report.decisions, report.openings, report.bundles), (302, 300, 300, 1));
+    assert!(fsck(&log, false).is_clean());
+}
+
+#[test]
+fn edits_are_found_where_they_are() {
+    let cases: [(&str, Option<u64>, &str); 14] = [
+        (
+            "UPDATE log_entries SET payload = CAST(replace(payload, 'approve', 'refused') AS BLOB) WHERE log_index = 7",
+            Some(7),
+            "log_entries",
+        ),
+        ("UPDATE log_entries SET kind = 2 WHERE log_index = 7", Some(7), "log_entries"),
+        (
+            "UPDATE log_entries SET leaf_hash = replace(leaf_hash, substr(leaf_hash, 1, 4), 'abcd') WHERE log_index = 7",
+            Some(7),
+            "log_entries",
+        ),
+        ("UPDATE log_entries SET signature = zeroblob(64) WHERE log_index = 7", Some(7), "signature"),
+        (
+            "UPDATE log_entries SET claimed_at = '2026-01-01T00:00:00.000000Z' WHERE log_index = 7",
+            Some(7),
+            "claimed_at",
+        ),
+        ("DELETE FROM log_entries WHERE log_index = 7", Some(7), "missing"),
+        ("UPDATE decisions SET outcome = 'deny' WHERE log_index = 7", Some(7), "`outcome`"),
+        ("UPDATE decisions SET execution_id = 'other' WHERE log_index = 7", Some(7), "`execution_id`"),
+        ("DELETE FROM decisions WHERE log_index = 7", Some(7), "no row"),
+        ("UPDATE openings SET ciphertext = zeroblob(40) WHERE log_index = 7", Some(7), "opening"),
+        ("UPDATE log_head SET chain_hash = root_hash", None, "chain hash"),
+        ("UPDATE log_head SET root_hash = chain_hash", None, "root hash"),
+        (
+            "UPDATE checkpoints SET note = CAST(replace(note, 'log.example.com', 'log.example.org') AS BLOB)",
+            None,
+            "newest checkpoint",
+        ),
+        ("UPDATE bundle_files SET content = CAST(content || ' ' AS BLOB)", None, "bundle"),
+    ];
+    for (sql, index, what) in cases {
+        let log = filled();
+        log.tamper(sql);
+        let report = fsck(&log, true);
+        let found =
+            report.problems.iter().any(|problem| problem.index == index && problem.what.contains(what));
+        assert!(found, "{sql}: {:#?}", report.problems);
+    }
+}
+
+#[test]
+fn openings_of_other_rows_are_found() {
+    let log = filled();
+    log.tamper(
+        "UPDATE openings SET salt = (SELECT salt FROM openings WHERE log_index = 8), \
+         nonce = (SELECT nonce FROM openings WHERE log_index = 8), \
+         ciphertext = (SELECT ciphertext FROM openings WHERE log_index = 8) WHERE log_index = 7",
+    );
+    let report = fsck(&log, true);
+    assert_eq!((report.problems_total, report.problems[0].index), (1, Some(7)));
+}
+
+#[test]
+fn a_missing_memory_is_a_problem() {
+    let log = filled();
+    std::fs::remove_file(log.home().checkpoint()).unwrap();
+    assert!(fsck(&log, false).problems[0].what.contains("is missing"));
+}
+
+#[test]
+fn another_root_is_a_problem() {
+    let log = filled();
+    let stranger = chancery_core::key::SigningKey::generate_ed25519([1; 32]);
+    let root = RootPub::new(vec![stranger.public_key().clone()], 1).unwrap();
+    let records = Records::open(&log.database(), log.clock.clone()).unwrap();
+    let request = FsckRequest { root: &root, keys: None, checkpoint: None, full: true };
+    let report = records.fsck(&request, |_, _| {}).unwrap();
+    assert!(report.problems[0].what.contains("keyring"), "{:?}", report.problems);
+    assert_eq!(report.left_out.len(), 1);
+}
