@@ -1,0 +1,96 @@
+//! `POST /v1/decisions:batch`: NDJSON in, NDJSON out, line for line, in bounded memory, whatever the length.
+//!
+//! ```text
+//! body ─► a few frames ─► lines ─► runtime::batch ─► answers ─► a few pieces ─► body
+//! ```
+//! Nothing is read ahead of what the client takes, and nothing waits for a line that has not come: a client may send
+//! a line, read its answer, and send the next one.
+
+use std::io::{self, Write};
+
+use axum::extract::{Request, State as Extract};
+use axum::http::StatusCode;
+use axum::response::Response;
+use chancery_runtime::batch::{BatchError, BatchLine};
+
+use super::access::Identity;
+use super::body::{self, BodyReader, Lines, REQUEST_BYTES_MAX};
+use super::error::Problem;
+use super::state::State;
+use super::stream::{self, Form};
+use super::{metrics, schema};
+
+/// Decide a line at a time.
+///
+/// Each line is a request as for `POST /v1/decisions`, at most 256 KiB; each line of the answer is that request's
+/// answer, or a problem document with the number of its `line`. An empty line is a bad line. A line that is refused
+/// takes no other line with it. When the input breaks off, a last problem says so.
+#[utoipa::path(
+    post, path = "/v1/decisions:batch", tag = "decisions",
+    request_body(content = schema::ExecutionRequest, content_type = "application/x-ndjson"),
+    responses(
+        (status = 200, description = "One line for each line", content_type = "application/x-ndjson", body = schema::BatchLine),
+        (status = 415, description = "Not NDJSON", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Too many batches at once", body = schema::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn batch(
+    Extract(state): Extract<State>,
+    identity: Identity,
+    request: Request,
+) -> Result<Response, Problem> {
+    body::check_type(request.headers(), body::NDJSON)?;
+    let reader = BodyReader::new(request.into_body(), state.options().request_timeout);
+    let form = Form { kind: "batch", content_type: "application/x-ndjson", file_name: None };
+    stream::begin(&state, form, move |runtime, sink| {
+        let answers =
+            runtime.batch(&identity.caller, Lines::new(reader, REQUEST_BYTES_MAX)).map_err(|error| {
+                tracing::error!(%error, "no thread for a batch");
+                Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "server.busy",
+                    "the server has no room for a batch; retry",
+                )
+                .retry_after(5)
+            })?;
+        for answer in answers {
+            // A client that has gone takes no more answers; what was under way is recorded all the same.
+            if write(sink, answer).and_then(|()| sink.flush()).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn write(out: &mut impl Write, BatchLine { line, result }: BatchLine) -> io::Result<()> {
+    let written = match result {
+        Ok(answer) => {
+            metrics::batch_line(if answer.replayed { "replayed" } else { "decided" });
+            metrics::decided(&answer);
+            serde_json::to_writer(&mut *out, &answer)
+        }
+        Err(error) => {
+            metrics::batch_line("refused");
+            serde_json::to_writer(&mut *out, &problem(error).on_line(line))
+        }
+    };
+    written.map_err(io::Error::from)?;
+    out.write_all(b"\n")
+}
+
+fn problem(error: BatchError) -> Problem {
+    match error {
+        BatchError::Execute(error) => error.into(),
+        BatchError::Input(error) if error.kind() == io::ErrorKind::TimedOut => Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request.timeout",
+            "nothing came for too long; the lines before this one are answered",
+        ),
+        BatchError::Input(_) => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "request.body",
+            "the input broke off; the lines before this one are answered",
+        ),
+    }
+}

@@ -1,0 +1,261 @@
+//! Bodies of requests: their content type, their length, and reading them on a thread that may block.
+//!
+//! axum's own extractors answer in plain text and parse leniently; here a body is bytes until the strict parser
+//! has them, and whatever is wrong with it is a problem document.
+
+use std::io::{self, BufRead, Read};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
+use chancery_core::json::Limits;
+use chancery_runtime::Fault;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::mpsc;
+
+use super::error::Problem;
+
+/// A JSON request.
+pub(super) const JSON: &[&str] = &["application/json"];
+/// Lines of JSON.
+pub(super) const NDJSON: &[&str] = &["application/x-ndjson", "application/ndjson", "application/jsonl"];
+
+/// The longest single request: that of the strict parser.
+pub(super) const REQUEST_BYTES_MAX: usize = Limits::REQUEST.bytes;
+
+/// Frames of a body that are in memory while nobody takes them.
+const FRAMES_MAX: usize = 8;
+
+/// Refuses a body that is not said to be one of `accepted`, or that is compressed.
+pub(super) fn check_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
+    let unsupported =
+        |detail: String| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "request.media_type", detail);
+    let given = media_type(headers);
+    if !accepted.iter().any(|one| given.as_deref() == Some(*one)) {
+        return Err(unsupported(format!("`Content-Type` has to be `{}`", accepted.join("` or `"))));
+    }
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(unsupported("bodies must not be compressed".to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The media type of a request without its parameters, in lower case.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let essence = text.split(';').next().unwrap_or_default();
+    Some(essence.trim().to_ascii_lowercase())
+}
+
+/// Reads a body of at most `bytes_max`, which has to come within `timeout`.
+pub(super) async fn read(request: Request, bytes_max: usize, timeout: Duration) -> Result<Bytes, Problem> {
+    // Whoever says beforehand that it is too long need not send it.
+    let declared =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|length: u64| u64::try_from(bytes_max).is_ok_and(|max| length > max)) {
+        return Err(too_large(bytes_max));
+    }
+    let body = Limited::new(request.into_body(), bytes_max);
+    match tokio::time::timeout(timeout, body.collect()).await {
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request.timeout",
+            "the body took too long to come",
+        )),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
+        Ok(Err(_)) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "request.body",
+            "the body could not be read to its end",
+        )),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    }
+}
+
+/// The body of a JSON request of at most 256 KiB.
+pub(super) async fn json(request: Request, timeout: Duration) -> Result<Bytes, Problem> {
+    check_type(request.headers(), JSON)?;
+    read(request, REQUEST_BYTES_MAX, timeout).await
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    Problem::faults(
+        "request.too_large",
+        vec![Fault {
+            pointer: None,
+            code: "json.size",
+            expected: format!("at most {bytes_max} bytes"),
+            found: "more".to_owned(),
+        }],
+    )
+}
+
+/// A body that a thread reads, while it comes. Blocks; never to be used by a thread that polls futures.
+///
+/// An error of kind [`io::ErrorKind::TimedOut`] says that nothing came for too long.
+pub(super) struct BodyReader {
+    frames: mpsc::Receiver<io::Result<Bytes>>,
+    frame: Bytes,
+}
+
+impl BodyReader {
+    /// Begins to read. At most a few frames are taken before somebody wants them.
+    pub(super) fn new(body: Body, silence_max: Duration) -> Self {
+        let (sender, frames) = mpsc::channel(FRAMES_MAX);
+        tokio::spawn(pump(body, silence_max, sender));
+        Self { frames, frame: Bytes::new() }
+    }
+}
+
+async fn pump(mut body: Body, silence_max: Duration, frames: mpsc::Sender<io::Result<Bytes>>) {
+    loop {
+        // Waiting for room comes first: a consumer that is slow is no silence of the client.
+        let Ok(room) = frames.reserve().await else { return };
+        let frame = match tokio::time::timeout(silence_max, body.frame()).await {
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            Ok(None) => return,
+            Ok(Some(Err(error))) => Err(io::Error::other(error)),
+            // Trailers say nothing here.
+            Ok(Some(Ok(frame))) => Ok(frame.into_data().unwrap_or_default()),
+        };
+        let last = frame.is_err();
+        room.send(frame);
+        if last {
+            return;
+        }
+    }
+}
+
+impl BufRead for BodyReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.frame.is_empty() {
+            match self.frames.blocking_recv() {
+                Some(frame) => self.frame = frame?,
+                None => break,
+            }
+        }
+        Ok(&self.frame)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        let amount = amount.min(self.frame.len());
+        bytes::Buf::advance(&mut self.frame, amount);
+    }
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+/// The lines of an input, without their line feeds. Of a line beyond `bytes_max` one byte more than that is kept, so
+/// that it is refused as too long, and the rest goes by.
+pub(super) struct Lines<R> {
+    input: R,
+    bytes_max: usize,
+    ended: bool,
+}
+
+impl<R: BufRead> Lines<R> {
+    pub(super) fn new(input: R, bytes_max: usize) -> Self {
+        Self { input, bytes_max, ended: false }
+    }
+
+    /// The next line; none at the end of the input. What follows the last line feed is a line if it is anything.
+    fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        let mut any = false;
+        loop {
+            let part = self.input.fill_buf()?;
+            if part.is_empty() {
+                self.ended = true;
+                return Ok(any.then_some(line));
+            }
+            any = true;
+            let end = part.iter().position(|byte| *byte == b'\n');
+            let content = part.get(..end.unwrap_or(part.len())).unwrap_or_default();
+            let room = (self.bytes_max + 1).saturating_sub(line.len());
+            line.extend(content.iter().take(room));
+            let used = content.len() + usize::from(end.is_some());
+            self.input.consume(used);
+            if end.is_some() {
+                return Ok(Some(line));
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let line = self.line();
+        self.ended |= line.is_err();
+        line.transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str, buffer: usize) -> Vec<String> {
+        let input = io::BufReader::with_capacity(buffer, text.as_bytes());
+        Lines::new(input, 4).map(|line| String::from_utf8(line.unwrap()).unwrap()).collect()
+    }
+
+    #[test]
+    fn lines_are_taken_apart_whatever_the_pieces_are() {
+        for buffer in [1, 2, 3, 64] {
+            assert_eq!(lines("", buffer), Vec::<String>::new());
+            assert_eq!(lines("a\n\nbc\r\n", buffer), ["a", "", "bc\r"]);
+            assert_eq!(lines("a\nb", buffer), ["a", "b"]);
+            assert_eq!(
+                lines("1234\n1234567890\nz\n", buffer),
+                ["1234", "12345", "z"],
+                "one byte beyond the limit"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stops_coming_is_an_error_and_the_end() {
+        let body = Body::from_stream(futures::stream::pending::<Result<Bytes, io::Error>>());
+        let reader = BodyReader::new(body, Duration::from_millis(1));
+        let mut lines =
+            tokio::task::spawn_blocking(|| Lines::new(reader, 4).collect::<Vec<_>>()).await.unwrap();
+        let error = lines.pop().unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(lines.is_empty());
+    }
+
+    #[test]
+    fn only_what_is_said_to_be_json_is_json() {
+        let headers = |content: &str, encoding: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, content.parse().unwrap());
+            if let Some(encoding) = encoding {
+                headers.insert(header::CONTENT_ENCODING, encoding.parse().unwrap());
+            }
+            headers
+        };
+        for good in ["application/json", "Application/JSON; charset=utf-8"] {
+            assert!(check_type(&headers(good, None), JSON).is_ok(), "{good}");
+        }
+        assert!(check_type(&headers("application/json", Some("identity")), JSON).is_ok());
+        assert!(check_type(&headers("application/json", Some("gzip")), JSON).is_err());
+        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
+            assert!(check_type(&headers(bad, None), JSON).is_err(), "{bad}");
+        }
+        assert!(check_type(&HeaderMap::new(), JSON).is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! `POST /v1/decisions`, `:evaluate`, and one decision with its attestation.
+
+use axum::extract::{Request, State as Extract};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chancery_core::ids::ExecutionId;
+use chancery_core::sigstore::{self, DsseBundle};
+use chancery_runtime::export::ExportRequest;
+use chancery_runtime::records::DecisionDetail;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::access::Identity;
+use super::error::Problem;
+use super::export::{disclosure, evidence};
+use super::parameters::{Query, Segments};
+use super::state::State;
+use super::{body, metrics, schema};
+
+/// Says that an answer is the one that was given before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// What DSSE calls its envelopes in JSON.
+const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
+
+/// A JSON answer.
+pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Result<Response, Problem> {
+    json_as(status, "application/json", value)
+}
+
+fn json_as<T: Serialize>(
+    status: StatusCode,
+    content_type: &'static str,
+    value: &T,
+) -> Result<Response, Problem> {
+    let bytes = serde_json::to_vec(value).map_err(|error| {
+        tracing::error!(%error, "an answer cannot be written as JSON");
+        Problem::internal()
+    })?;
+    Ok((status, [(header::CONTENT_TYPE, content_type)], bytes).into_response())
+}
+
+/// Decide, record, answer.
+///
+/// The answer is durable and in the log before it is sent. A repeat with the same inputs gets the same bytes with
+/// status 200; the same id with other inputs is a conflict. A denial is a decision like any other.
+#[utoipa::path(
+    post, path = "/v1/decisions", tag = "decisions", request_body = schema::ExecutionRequest,
+    responses(
+        (status = 201, description = "Decided and recorded", body = schema::Answer),
+        (status = 200, description = "Decided before: the same bytes again", body = schema::Answer,
+            headers(("Idempotent-Replayed" = bool, description = "`true`"))),
+        (status = 400, description = "Not strict JSON", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such policy", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The id has other inputs, or the version is not in force", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 413, description = "More than 256 KiB", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Faults, all of them", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Nothing can be recorded now", body = schema::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn execute(
+    Extract(state): Extract<State>,
+    identity: Identity,
+    request: Request,
+) -> Result<Response, Problem> {
+    let body = body::json(request, state.options().request_timeout).await?;
+    let started = Instant::now();
+    let answer = state.runtime().execute(&identity.caller, body.to_vec()).await?;
+    let took = started.elapsed();
+    state.latency().record(took);
+    metrics::decide_took(took);
+    metrics::decided(&answer);
+    let status = if answer.replayed { StatusCode::OK } else { StatusCode::CREATED };
+    let mut response = json(status, &answer)?;
+    if answer.replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    } else if let Ok(location) = HeaderValue::try_from(format!("/v1/decisions/{}", answer.execution_id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Evaluate, and record nothing.
+///
+/// Takes the same request; `version` may be any published one.
+#[utoipa::path(
+    post, path = "/v1/decisions:evaluate", tag = "decisions", request_body = schema::ExecutionRequest,
+    responses(
+        (status = 200, description = "What a decision would be", body = schema::Evaluated),
+        (status = 404, description = "No such policy or version", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Faults, all of them", body = schema::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn evaluate(
+    Extract(state): Extract<State>,
+    identity: Identity,
+    request: Request,
+) -> Result<Response, Problem> {
+    let body = body::json(request, state.options().request_timeout).await?;
+    let evaluated = state.runtime().evaluate(&identity.caller, body.to_vec()).await?;
+    json(StatusCode::OK, &evaluated)
+}
+
+/// One decision, whole: its statement, its attestation, and what became of it.
+#[utoipa::path(
+    get, path = "/v1/decisions/{id}", tag = "decisions",
+    params(("id" = String, Path, description = "The execution id")),
+    responses(
+        (status = 200, description = "The record", body = schema::DecisionDetail),
+        (status = 404, description = "No such decision", body = schema::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn get(
+    Extract(state): Extract<State>,
+    _: Identity,
+    segments: Segments,
+    query: Query,
+) -> Result<Response, Problem> {
+    query.finish()?;
+    json(StatusCode::OK, &find(&state, segments.get("id")?).await?)
+}
+
+async fn find(state: &State, id: ExecutionId) -> Result<DecisionDetail, Problem> {
+    let found = state.read({
+        let id = id.clone();
+        move |records| records.get(&id)
+    });
+    found.await?.ok_or_else(|| Problem::not_found("execution.unknown", format!("`{id}` was never decided")))
+}
+
+/// The signed statement of one decision.
+///
+/// As a DSSE envelope, as a sigstore bundle that cosign verifies, or as an evidence file for one decision.
+#[utoipa::path(
+    get, path = "/v1/decisions/{id}/attestation", tag = "decisions",
+    params(
+        ("id" = String, Path, description = "The execution id"),
+        ("format" = Option<String>, Query, description = "`dsse` (default), `sigstore` or `evidence`"),
+        ("disclosure" = Option<String>, Query, description = "With `evidence`: `full` (default), `partial` or `none`"),
+        ("hide" = Option<Vec<String>>, Query, description = "With `partial`: signals that are not disclosed"),
+    ),
+    responses(
+        (status = 200, description = "The attestation", content(
+            (schema::Envelope = "application/vnd.dsse.envelope.v1+json"),
+            (schema::SigstoreBundle = "application/vnd.dev.sigstore.bundle.v0.3+json"),
+            (String = "application/x-ndjson"),
+        )),
+        (status = 404, description = "No such decision", body = schema::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn attestation(
+    Extract(state): Extract<State>,
+    _: Identity,
+    segments: Segments,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let id: ExecutionId = segments.get("id")?;
+    let format = query.text("format");
+    match format.as_deref().unwrap_or("dsse") {
+        "dsse" => {
+            query.finish()?;
+            json_as(StatusCode::OK, DSSE, &find(&state, id).await?.attestation)
+        }
+        "sigstore" => {
+            query.finish()?;
+            let found = find(&state, id).await?;
+            let keyring = state.runtime().keyring();
+            // INVARIANT: whoever signed a record was in the keyring when it was logged, and no key ever leaves it.
+            let key = keyring.find_key(&found.signer).ok_or_else(Problem::internal)?;
+            json_as(StatusCode::OK, sigstore::MEDIA_TYPE, &DsseBundle::new(found.attestation, key))
+        }
+        "evidence" => {
+            let disclosure = disclosure(&mut query);
+            query.finish()?;
+            let name = format!("{}.evidence.jsonl", id.as_str().replace(':', "_"));
+            let one = ExportRequest { disclosure, ..ExportRequest::one(id) };
+            evidence(&state, one, name).await
+        }
+        _ => {
+            query.fault("format", "`dsse`, `sigstore` or `evidence`", "something else".to_owned());
+            query.finish().and(Err(Problem::internal()))
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The routers, and what every request goes through on its way to a handler and back.
+//!
+//! From the outside in: request id, log line and metrics; headers that every answer has; panics; who may; time-out.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State as Extract};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::time::Instant;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::error::{Problem, ProblemCode};
+use super::metrics::{self, UnderWay};
+use super::state::State;
+use super::{access, health, openapi};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Records are for whoever asked, and for no cache on the way.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Nothing that the API gives out is a page.
+const NO_CONTENT: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+/// The explorer is one: its own assets, and the style that its script sets.
+const OWN_CONTENT: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
+);
+
+/// The API, with its documentation.
+pub fn router(state: State) -> Router {
+    let (routes, _) = openapi::api().split_for_parts();
+    finish(routes.merge(openapi::explorer()), state)
+}
+
+/// Health and metrics, for a port that callers cannot reach.
+pub fn operator_router(state: State) -> Router {
+    let router = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed);
+    let layers = ServiceBuilder::new()
+        .layer(middleware::from_fn(headers))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(state.clone(), time_out));
+    router.layer(layers).with_state(state)
+}
+
+fn finish(routes: Router<State>, state: State) -> Router {
+    let layers = ServiceBuilder::new()
+        .layer(middleware::from_fn_with_state(state.clone(), observe))
+        .layer(middleware::from_fn(headers))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(state.clone(), access::authorise))
+        .layer(middleware::from_fn_with_state(state.clone(), time_out));
+    routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(layers).with_state(state)
+}
+
+/// A router of one's own with the API's layers: for tests of the layers.
+#[cfg(test)]
+pub(super) fn with_layers(routes: Router<State>, state: State) -> Router {
+    finish(routes, state)
+}
+
+async fn not_found() -> Problem {
+    Problem::not_found("route.unknown", "there is nothing at this path; `/docs` shows what there is")
+}
+
+async fn method_not_allowed() -> Problem {
+    let detail = "this path is there for other methods; the `Allow` header names them";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "route.method", detail)
+}
+
+/// The panic's own words go to stderr, by Rust's own hook; they may hold what must not be in a log line or answer.
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    Problem::internal().into_response()
+}
+
+/// Names the request, and tells log and metrics what became of it.
+async fn observe(Extract(state): Extract<State>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let under_way = UnderWay::request();
+    let id = state.request_id();
+    // Callers' own ids are not taken over: they are free text, and log lines have none of that.
+    request.headers_mut().remove(REQUEST_ID);
+    let method = request.method().clone();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    drop(under_way);
+    let took = started.elapsed();
+    // The template, never the path: parameters are callers' text.
+    let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+    let status = response.status();
+    metrics::answered(&method, route, status, took);
+    let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
+    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(
+        method = metrics::method_name(&method),
+        route,
+        status = status.as_u16(),
+        code,
+        took_us,
+        request_id = %id,
+        "request"
+    );
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// Headers that every answer has, unless its handler has set others.
+async fn headers(request: Request, next: Next) -> Response {
+    let is_page = request.uri().path().starts_with("/docs");
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, if is_page { OWN_CONTENT } else { NO_CONTENT });
+    headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
+    response
+}
+
+/// Answers 503 when the answer has not begun in time. What was handed to the log is recorded nevertheless.
+async fn time_out(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
+    let matched = request.extensions().get::<MatchedPath>();
+    let timed = matched
+        .and_then(|path| access::find(request.method(), path.as_str()))
+        .is_none_or(|route| route.timed);
+    if !timed {
+        return next.run(request).await;
+    }
+    let limit = state.options().request_timeout;
+    let writes = request.method() == Method::POST;
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => late(limit, writes).into_response(),
+    }
+}
+
+fn late(limit: Duration, writes: bool) -> Problem {
+    let detail = if writes {
+        "no answer in time; it may have been recorded: repeat the same request to learn"
+    } else {
+        "no answer in time; retry"
+    };
+    tracing::warn!(limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), "a request was too slow");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "server.timeout", detail).retry_after(1)
+}

@@ -1,0 +1,140 @@
+//! `GET /v1/log/{tenant}/…`: the transparency log as files (C2SP tlog-tiles), and proofs (C2SP tlog-proof).
+//!
+//! ```text
+//! checkpoint              the newest signed head, text
+//! tile/<L>/<N>[.p/<W>]    hashes         a full tile never changes and may be kept for ever
+//! tile/entries/<N>[.p/<W>]
+//! proof?index=<I>         inclusion of one entry in the newest checkpoint, text
+//! ```
+
+use axum::extract::State as Extract;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chancery_core::checkpoint::SignedCheckpoint;
+use chancery_core::tile::Tile;
+use chancery_core::tlog_proof::TlogProof;
+
+use super::error::Problem;
+use super::parameters::{Query, Segments};
+use super::schema;
+use super::state::State;
+
+/// What the C2SP formats are served as.
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
+/// A day of caches is a day of an old head.
+const HEAD: HeaderValue = HeaderValue::from_static("no-cache");
+/// A year, the longest that caches honour.
+const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const FOR_EVER_PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+
+fn check_tenant(state: &State, segments: &Segments) -> Result<(), Problem> {
+    let tenant = &state.runtime().settings().tenant;
+    if segments.text("tenant") == tenant.as_str() {
+        return Ok(());
+    }
+    Err(Problem::not_found(
+        "log.unknown",
+        format!("there is no such log here; this is the log of `{tenant}`"),
+    ))
+}
+
+fn text(text: String) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(TEXT)), (header::CACHE_CONTROL, HEAD)], text)
+        .into_response()
+}
+
+/// The newest checkpoint: a signed note with the log's size and root.
+#[utoipa::path(
+    get, path = "/v1/log/{tenant}/checkpoint", tag = "log",
+    params(("tenant" = String, Path, description = "The tenant")),
+    responses(
+        (status = 200, description = "The signed note", body = String, content_type = "text/plain"),
+        (status = 404, description = "No such log", body = schema::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn checkpoint(
+    Extract(state): Extract<State>,
+    segments: Segments,
+    query: Query,
+) -> Result<Response, Problem> {
+    query.finish()?;
+    check_tenant(&state, &segments)?;
+    match state.read(|records| records.checkpoint()).await? {
+        Some(checkpoint) => Ok(text(checkpoint.note)),
+        None => {
+            Err(Problem::not_found("log.empty", "no checkpoint has been signed yet; retry").retry_after(1))
+        }
+    }
+}
+
+/// A tile of hashes or of entries.
+///
+/// `path` is `<L>/<N>` or `entries/<N>`, with `.p/<W>` behind it for a tile that is not full.
+#[utoipa::path(
+    get, path = "/v1/log/{tenant}/tile/{*path}", tag = "log",
+    params(
+        ("tenant" = String, Path, description = "The tenant"),
+        ("path" = String, Path, description = "Coordinates as C2SP tlog-tiles writes them: `0/x001/067`"),
+    ),
+    responses(
+        (status = 200, description = "The tile's bytes", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 404, description = "No such tile, or not yet", body = schema::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn tile(
+    Extract(state): Extract<State>,
+    segments: Segments,
+    query: Query,
+) -> Result<Response, Problem> {
+    query.finish()?;
+    check_tenant(&state, &segments)?;
+    let path = format!("tile/{}", segments.text("path"));
+    let not_found = || Problem::not_found("log.tile", "the log has no such tile, or not yet");
+    let is_full = path.parse::<Tile>().map_err(|_| not_found())?.is_full();
+    let bytes = state.read(move |records| records.tile(&path)).await?.ok_or_else(not_found)?;
+    let cache = match (is_full, state.options().public_log) {
+        (true, true) => FOR_EVER,
+        (true, false) => FOR_EVER_PRIVATE,
+        (false, _) => HEAD,
+    };
+    let content = HeaderValue::from_static("application/octet-stream");
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, content), (header::CACHE_CONTROL, cache)], bytes)
+        .into_response())
+}
+
+/// The proof that one entry is in the newest checkpoint, as one text that needs nothing else.
+#[utoipa::path(
+    get, path = "/v1/log/{tenant}/proof", tag = "log",
+    params(
+        ("tenant" = String, Path, description = "The tenant"),
+        ("index" = u64, Query, description = "The entry's index"),
+    ),
+    responses(
+        (status = 200, description = "`c2sp.org/tlog-proof@v1`", body = String, content_type = "text/plain"),
+        (status = 404, description = "No such entry, or no checkpoint covers it yet", body = schema::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn proof(
+    Extract(state): Extract<State>,
+    segments: Segments,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    check_tenant(&state, &segments)?;
+    let index = query.parsed::<u64>("index", "a log index");
+    if index.is_none() {
+        query.fault("index", "a log index", "nothing that is one".to_owned());
+    }
+    query.finish()?;
+    let index = index.unwrap_or_default();
+    let Some(inclusion) = state.read(move |records| records.inclusion(index)).await? else {
+        let detail = format!("there is no entry {index}, or no checkpoint covers it yet; retry");
+        return Err(Problem::not_found("log.index", detail).retry_after(1));
+    };
+    let checkpoint = SignedCheckpoint::parse_unverified(&inclusion.checkpoint).map_err(|error| {
+        tracing::error!(%error, "the stored checkpoint is damaged");
+        Problem::internal()
+    })?;
+    let proof = TlogProof { extra: None, index: inclusion.index, proof: inclusion.hashes, checkpoint };
+    Ok(text(proof.to_string()))
+}

@@ -1,0 +1,42 @@
+//! The HTTP API: `/v1` for callers, and a port of its own for operators.
+//!
+//! ```text
+//! connection ─ serve: header time-out, how many at once
+//!   request ─ layers: request id, log line and metrics, security headers, panics, time-out
+//!     ─ access: who is it, and may they                     one table, one place
+//!       ─ handler: body or query ─ use case ─ answer         a file for each subject
+//!                                      └ failure ─ error: problem document (RFC 9457)
+//! ```
+//! [`router`] and [`operator_router`] are made from a [`State`]; [`serve::serve`] accepts connections for them.
+//! Handlers take bytes apart and put answers together; what happens in between is `chancery-runtime`'s. Routes and
+//! their documentation are declared once, with the handler; `/v1/openapi.json` is made from that.
+
+mod access;
+mod batch;
+mod body;
+mod decisions;
+pub mod error;
+mod export;
+mod health;
+mod latency;
+mod layers;
+mod list;
+mod log;
+pub mod metrics;
+mod openapi;
+mod parameters;
+mod policies;
+mod publish;
+pub mod schema;
+pub mod serve;
+mod state;
+mod stream;
+mod trust;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use access::{Authentication, ListenError};
+pub use layers::{operator_router, router};
+pub use state::{Options, State};

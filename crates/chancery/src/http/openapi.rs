@@ -1,0 +1,94 @@
+//! The API's routes, each declared once with its handler, and the OpenAPI 3.1 document that follows from them.
+
+use std::sync::OnceLock;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::error::Problem;
+use super::parameters::Query;
+use super::state::State;
+use super::{batch, decisions, export, list, log, policies, publish, trust, verify};
+
+/// Where the document is.
+const PATH: &str = "/v1/openapi.json";
+
+/// How axum writes a parameter that takes the rest of a path, and how OpenAPI does.
+const REST: (&str, &str) = ("{*path}", "{path}");
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Chancery",
+        description = "Decisions under seal: policy is evaluated on signals, and every answer is signed, durable and in a transparency log before it is sent. Errors are RFC 9457 problem documents with a stable `code`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    servers((url = "/")),
+    tags(
+        (name = "decisions", description = "Deciding, and what was decided"),
+        (name = "policies", description = "Policy bundles and what is in force"),
+        (name = "verification", description = "Judging evidence"),
+        (name = "trust", description = "Keys"),
+        (name = "log", description = "The transparency log"),
+    )
+)]
+struct Description;
+
+/// Every route of the API with its documentation.
+pub(super) fn api() -> OpenApiRouter<State> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(decisions::execute, list::list))
+        .routes(routes!(batch::batch))
+        .routes(routes!(decisions::evaluate))
+        .routes(routes!(list::stats))
+        .routes(routes!(export::export))
+        .routes(routes!(decisions::get))
+        .routes(routes!(decisions::attestation))
+        .routes(routes!(policies::list))
+        .routes(routes!(policies::history))
+        .routes(routes!(policies::files, publish::publish))
+        .routes(routes!(publish::activate))
+        .routes(routes!(verify::judge))
+        .routes(routes!(trust::root))
+        .routes(routes!(trust::keyring))
+        .routes(routes!(log::checkpoint))
+        .routes(routes!(log::tile))
+        .routes(routes!(log::proof))
+        .routes(routes!(document))
+}
+
+/// The explorer at `/docs`; its assets are in the program.
+pub(super) fn explorer() -> Router<State> {
+    SwaggerUi::new("/docs").config(Config::from(PATH).use_base_layout()).into()
+}
+
+/// The OpenAPI 3.1 document, as it is served.
+pub(super) fn description() -> Document {
+    let mut document = api().into_openapi();
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths =
+        paths.into_iter().map(|(path, item)| (path.replace(REST.0, REST.1), item)).collect();
+    document
+}
+
+/// This document.
+#[utoipa::path(
+    get, path = "/v1/openapi.json", tag = "trust",
+    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value))
+)]
+async fn document(query: Query) -> Result<Response, Problem> {
+    static BYTES: OnceLock<Option<Bytes>> = OnceLock::new();
+    query.finish()?;
+    let bytes = BYTES.get_or_init(|| description().to_json().ok().map(Bytes::from));
+    let bytes = bytes.clone().ok_or_else(Problem::internal)?;
+    let content = HeaderValue::from_static("application/json");
+    let cache = HeaderValue::from_static("no-cache");
+    Ok(([(header::CONTENT_TYPE, content), (header::CACHE_CONTROL, cache)], bytes).into_response())
+}
