@@ -1,6 +1,5 @@
 //! Judges a decision by itself: what it commits to, what is disclosed of it, and whether policy says it again.
 
-use chancery_core::canonical::{is_canonical_of, to_canonical};
 use chancery_core::commitment::{Candidate, Opening, fingerprint};
 use chancery_core::evidence::Disclosure;
 use chancery_core::json::{Pointer, Value};
@@ -9,6 +8,7 @@ use chancery_core::statement::Decision;
 use chancery_policy::{Bundle, ENGINE, Evaluation};
 
 use crate::artefact::Policy;
+use crate::canonical::{all_canonical, is_canonical};
 use crate::check::CheckId;
 use crate::context::Context;
 use crate::entry::{BuildFact, DecisionFacts, Link, Opened};
@@ -169,7 +169,12 @@ fn judge_outcome(
             return false;
         }
     };
-    if !same(&typed, signals) || !typed_candidates.as_ref().zip(candidates).is_none_or(|(a, b)| same(a, b)) {
+    let canonical = is_canonical(&typed, signals)
+        && typed_candidates
+            .as_deref()
+            .zip(candidates)
+            .is_none_or(|(typed, given)| all_canonical(typed, given));
+    if !canonical {
         findings.fail(CheckId::Opening, "a value that was committed to is not the canonical one of its type");
         return false;
     }
@@ -208,11 +213,6 @@ fn typed(bundle: &Bundle, signals: &Value, candidates: Option<&Value>) -> Result
         .map(|list| bundle.type_candidates(list, &root.member("candidates")).map_err(first))
         .transpose()?;
     Ok((typed, candidates))
-}
-
-/// Whether two values have the same canonical form.
-fn same<T: serde::Serialize + ?Sized>(typed: &T, given: &Value) -> bool {
-    to_canonical(given).is_ok_and(|given| is_canonical_of(typed, given.as_bytes()))
 }
 
 /// What the decision says otherwise than the evaluation; `None` where they agree.

@@ -15,6 +15,7 @@ pub mod check;
 pub mod report;
 
 mod artefact;
+mod canonical;
 mod cases;
 mod conclude;
 mod context;
