@@ -431,3 +431,100 @@ impl Failure for RecordsError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestLog, caller, request};
+    use chancery_core::checkpoint::SignedCheckpoint;
+    use chancery_core::merkle::verify_inclusion;
+
+    fn filled(log: &TestLog) -> Runtime {
+        let runtime = log.open();
+        for number in 0..10 {
+            let score = if number < 3 { "0.95" } else { "0.1" };
+            runtime.execute_blocking(&caller(), &request(&format!("e-{number}"), "20000", score)).unwrap();
+        }
+        runtime
+    }
+
+    #[test]
+    fn lists_are_paged_and_filtered() {
+        let log = TestLog::new();
+        let runtime = filled(&log);
+        let records = runtime.records();
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let page =
+                records.list(&DecisionFilter::default(), Order::NewestFirst, after.as_deref(), 4).unwrap();
+            seen.extend(page.items.iter().map(|item| item.execution_id.to_string()));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let expected: Vec<String> = (0..10).rev().map(|number| format!("e-{number}")).collect();
+        assert_eq!(seen, expected);
+
+        let denied = DecisionFilter { outcome: Some("deny".to_owned()), ..DecisionFilter::default() };
+        assert_eq!(records.list(&denied, Order::OldestFirst, None, 100).unwrap().items.len(), 3);
+        assert_eq!(records.stats(&denied).unwrap().total(), 3);
+        let error = records.list(&denied, Order::OldestFirst, Some("page two"), 100).unwrap_err();
+        assert_eq!((error.whose(), error.code()), (Cause::Caller, "list.cursor"));
+        assert!(records.get(&"nobody".parse().unwrap()).unwrap().is_none());
+    }
+
+    #[test]
+    fn proofs_lead_to_the_newest_checkpoint() {
+        let log = TestLog::new();
+        let runtime = filled(&log);
+        let records = runtime.records();
+        // Not covered yet, and not there at all.
+        assert!(records.inclusion(11).unwrap().is_none());
+        let checkpoint = runtime.publish_checkpoint().unwrap().unwrap();
+        assert!(records.inclusion(12).unwrap().is_none());
+        for index in 0..12 {
+            let proof = records.inclusion(index).unwrap().unwrap();
+            let signed = SignedCheckpoint::parse_unverified(&proof.checkpoint).unwrap();
+            assert_eq!(signed, checkpoint);
+            let root = &signed.checkpoint().root;
+            verify_inclusion(&proof.leaf_hash, index, proof.size, &proof.hashes, root).unwrap();
+        }
+        let error = records.consistency(5, Some(13)).unwrap_err();
+        assert_eq!((error.whose(), error.code()), (Cause::Caller, "log.range"));
+    }
+
+    #[test]
+    fn tiles_are_found_by_their_paths() {
+        let log = TestLog::new();
+        let runtime = filled(&log);
+        let records = runtime.records();
+        assert_eq!(records.tile("tile/0/000.p/12").unwrap().unwrap().len(), 12 * 32);
+        let entries = records.tile("tile/entries/000.p/12").unwrap().unwrap();
+        assert_eq!(chancery_core::tile::parse_entries(&entries).unwrap().len(), 12);
+        for absent in ["tile/0/000", "tile/0/000.p/13", "tile/1/000.p/1"] {
+            assert!(records.tile(absent).unwrap().is_none(), "{absent}");
+        }
+        for bad in ["tile/0/0", "tile/0/000.p/256", "checkpoint", "tile/../secret"] {
+            let error = records.tile(bad).unwrap_err();
+            assert_eq!((error.whose(), error.code()), (Cause::NotFound, "log.tile"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_log_is_read_beside_its_writer() {
+        let log = TestLog::new();
+        let runtime = filled(&log);
+        let beside = Records::open(&log.database(), log.clock.clone()).unwrap();
+        assert_eq!(beside.head().unwrap().size, runtime.records().head().unwrap().size);
+        runtime.execute_blocking(&caller(), &request("one-more", "1", "0.1")).unwrap();
+        assert!(beside.get(&"one-more".parse().unwrap()).unwrap().is_some());
+        // But nobody else writes.
+        assert_eq!(log.try_open().unwrap_err().code(), "store.locked");
+        assert_eq!(
+            Records::open(&log.folder.path().join("none.db"), log.clock.clone()).unwrap_err().whose(),
+            Cause::Caller
+        );
+    }
+}
