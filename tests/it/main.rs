@@ -3,3 +3,10 @@
 //! Each module is one subject. They run in parallel, each in a temporary folder of its own.
 
 mod architecture;
+mod bad_input;
+mod bundles;
+mod demo;
+mod durability;
+mod http;
+mod real_data;
+mod views;

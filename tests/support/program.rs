@@ -11,23 +11,25 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
 }
 
-/// The path of `chancery` or `chancery-verify`, built from this very source.
+/// The path of `chancery` or `chancery-verify` beside the running test.
 ///
-/// `cargo test` builds a package's programs for that package's own tests only, so they are asked for here; nothing
-/// is compiled where they are there already.
+/// `cargo test --workspace` builds both before any test runs, because their packages have tests of their own. Where
+/// this package is tested alone and they were never built, they are built here.
 #[must_use]
 pub fn path(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let tests = std::env::current_exe().unwrap();
         let profile = tests.ancestors().nth(2).expect("target/<profile>/deps/<test>").to_owned();
-        let mut build = Command::new(env!("CARGO"));
-        build.current_dir(repository()).args(["build", "--workspace", "--bins", "--locked", "--quiet"]);
-        if profile.ends_with("release") {
-            build.arg("--release");
+        if !["chancery", "chancery-verify"].iter().all(|program| profile.join(program).is_file()) {
+            let mut build = Command::new(env!("CARGO"));
+            build.current_dir(repository()).args(["build", "--workspace", "--bins", "--locked", "--quiet"]);
+            if profile.ends_with("release") {
+                build.arg("--release");
+            }
+            build.arg("--target-dir").arg(profile.parent().unwrap());
+            assert!(build.status().expect("cargo runs").success(), "the programs do not build");
         }
-        build.arg("--target-dir").arg(profile.parent().unwrap());
-        assert!(build.status().expect("cargo runs").success(), "the programs do not build");
         profile
     });
     folder.join(name)

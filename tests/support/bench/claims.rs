@@ -6,7 +6,7 @@ use std::path::Path;
 
 use chancery_core::commitment::{Committed, Inputs, Opening, TenantKey, commit};
 use chancery_core::digest::Digest;
-use chancery_core::ids::{EntityUid, TenantId};
+use chancery_core::ids::{EntityUid, ExecutionId, TenantId};
 use chancery_core::json::{Limits, Pointer, Value, parse};
 use chancery_core::key::KeyId;
 use chancery_core::signal::Signals;
@@ -28,6 +28,18 @@ pub struct Claims {
     pub bundle: Bundle,
     facts: Vec<Facts>,
     principal: EntityUid,
+    tenant: TenantId,
+    binary: Digest,
+}
+
+/// The members of a request that matter here.
+pub struct Request<'a> {
+    /// The execution.
+    pub execution_id: &'a ExecutionId,
+    /// The claim.
+    pub resource: &'a str,
+    /// Its facts, as submitted.
+    pub signals: &'a Value,
 }
 
 /// What is known of one claim.
@@ -74,7 +86,7 @@ impl Claims {
         });
         let facts: Vec<Facts> = facts.flatten().collect();
         assert!(facts.len() > 50, "the bundle's cases are there");
-        Self { bundle, facts, principal }
+        Self { bundle, facts, principal, tenant: TENANT.parse().unwrap(), binary: Digest::of(b"a program") }
     }
 
     /// The bundle's files, by path.
@@ -89,7 +101,7 @@ impl Claims {
     /// Whose log it is.
     #[must_use]
     pub fn tenant(&self) -> TenantId {
-        TENANT.parse().unwrap()
+        self.tenant.clone()
     }
 
     /// The id of execution `number`.
@@ -112,30 +124,61 @@ impl Claims {
     #[must_use]
     pub fn decide(&self, number: usize, executed_at: Timestamp, signer: &KeyId) -> Decided {
         let facts = self.facts(number);
-        let (hash, manifest) = (self.bundle.hash(), self.bundle.manifest());
         let resource = self.bundle.resource(&format!("CLM-{number:07}")).unwrap();
+        let committed = self.commit(&resource, &facts.signals);
+        let id = Self::execution_id(number).parse().unwrap();
+        let evaluation = facts.evaluation.clone();
+        let statement = self.state(id, resource, &committed, evaluation, executed_at, signer);
+        Decided { signals: facts.signals.clone(), committed, statement }
+    }
+
+    /// From the body of a request to the facts and the statement on them: everything but the signature.
+    #[must_use]
+    pub fn decide_request(&self, request: &Request<'_>, executed_at: Timestamp, signer: &KeyId) -> Decided {
+        let signals = self.bundle.type_signals(request.signals, Pointer::root()).unwrap();
+        let resource = self.bundle.resource(request.resource).unwrap();
+        let committed = self.commit(&resource, &signals);
+        let evaluation = self.bundle.evaluate(&self.principal, &resource, &signals, None);
+        let id = request.execution_id.clone();
+        let statement = self.state(id, resource, &committed, evaluation, executed_at, signer);
+        Decided { signals, committed, statement }
+    }
+
+    fn commit(&self, resource: &EntityUid, signals: &Signals) -> Committed {
         let inputs = Inputs {
-            bundle_hash: &hash,
-            policy_id: manifest.id(),
-            policy_version: manifest.version(),
+            bundle_hash: &self.bundle.hash(),
+            policy_id: self.bundle.manifest().id(),
+            policy_version: self.bundle.manifest().version(),
             principal: &self.principal,
-            resource: &resource,
-            signals: &facts.signals,
+            resource,
+            signals,
             candidates: None,
         };
-        let committed = commit(&TenantKey::from_bytes([7; 32]), &inputs).unwrap();
-        let statement = Statement::decision_of(Decision {
+        commit(&TenantKey::from_bytes([7; 32]), &inputs).unwrap()
+    }
+
+    fn state(
+        &self,
+        execution_id: ExecutionId,
+        resource: EntityUid,
+        committed: &Committed,
+        evaluation: Evaluation,
+        executed_at: Timestamp,
+        signer: &KeyId,
+    ) -> Statement<Decision> {
+        let manifest = self.bundle.manifest();
+        let decision = Decision {
             candidates: None,
-            decision: facts.evaluation.decision.clone(),
+            decision: evaluation.decision,
             environment: Environment::Production,
             executed_at,
             execution_fingerprint: committed.fingerprint,
-            execution_id: Self::execution_id(number).parse().unwrap(),
-            execution_state: facts.evaluation.state,
+            execution_id,
+            execution_state: evaluation.state,
             labels: None,
             models: None,
             policy: PolicyRef {
-                bundle_hash: hash,
+                bundle_hash: self.bundle.hash(),
                 engine: ENGINE.to_owned(),
                 id: manifest.id().clone(),
                 version: manifest.version().clone(),
@@ -143,15 +186,15 @@ impl Claims {
             principal: self.principal.clone(),
             resource,
             runtime: Runtime {
-                binary: Digest::of(b"a program"),
+                binary: self.binary,
                 build_identity: None,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
             signals_root: committed.signals_root,
             signer: signer.clone(),
-            tenant: self.tenant(),
-        });
-        Decided { signals: facts.signals.clone(), committed, statement: statement.unwrap() }
+            tenant: self.tenant.clone(),
+        };
+        Statement::decision_of(decision).unwrap()
     }
 
     fn facts(&self, number: usize) -> &Facts {

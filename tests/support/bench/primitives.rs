@@ -36,6 +36,9 @@ use super::evidence::Evidence;
 /// Rows of one transaction.
 pub const BATCH_ROWS: usize = 1_024;
 
+/// What the encryption of an opening adds to it: salt, nonce and tag.
+const OPENING_OVERHEAD: usize = 32 + 12 + 16;
+
 /// Decisions to measure with, and what the primitives need of them.
 pub struct Primitives {
     evidence: Evidence,
@@ -296,6 +299,48 @@ pub struct Row {
     pub payload: Vec<u8>,
     /// The encrypted opening, its salt and nonce.
     pub opening: Vec<u8>,
+}
+
+impl Row {
+    /// The bytes of decision `number` that a store has to keep.
+    #[must_use]
+    pub fn of(evidence: &Evidence, number: usize) -> Self {
+        let decided = evidence.decide(number);
+        let envelope = evidence.sign(&decided);
+        let predicate = &decided.statement.predicate;
+        let (record, at) = (envelope.record_id().to_string(), predicate.executed_at.to_string());
+        let text = [
+            predicate.execution_fingerprint.to_string(),
+            predicate.policy.id.to_string(),
+            predicate.policy.version.to_string(),
+            predicate.policy.bundle_hash.to_string(),
+            predicate.decision.outcome.clone(),
+            predicate.execution_state.as_str().to_owned(),
+            predicate.principal.to_string(),
+            predicate.resource.to_string(),
+            predicate.signals_root.to_string(),
+            predicate.signer.to_string(),
+            // The record's id and its leaf hash; the time of the decision and that of its recording.
+            record.repeat(2),
+            at.repeat(2),
+        ];
+        let opening = Opening::full_canonical(&decided.committed.secret, &decided.signals, None).unwrap();
+        let signature = envelope.signatures.first().expect("a signature").sig.0.clone();
+        Self {
+            execution_id: predicate.execution_id.to_string(),
+            text: text.concat(),
+            signature,
+            payload: envelope.payload.0,
+            opening: [opening.as_bytes(), &[0; OPENING_OVERHEAD]].concat(),
+        }
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let Self { execution_id, text, signature, payload, opening } = self;
+        execution_id.len() + text.len() + signature.len() + payload.len() + opening.len()
+    }
 }
 
 /// Inserts the rows into one plain table of a new database and says how many seconds each took: a prepared

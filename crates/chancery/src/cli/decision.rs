@@ -1,0 +1,143 @@
+//! `chancery decision list|show`.
+
+use chancery_core::ids::{EntityUid, ExecutionId, PolicyId, PolicyVersion};
+use chancery_core::statement::ExecutionState;
+use chancery_core::time::Timestamp;
+use chancery_runtime::records::{DecisionDetail, DecisionFilter, Order};
+
+use super::open::Home;
+use super::{Exit, Failure};
+
+/// Subcommands of `decision`.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List decisions, the newest first.
+    List(List),
+    /// Show one decision whole.
+    Show {
+        /// The execution's id.
+        execution_id: ExecutionId,
+    },
+}
+
+/// Filters of `decision list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    /// Decided by this policy.
+    #[arg(long)]
+    policy: Option<PolicyId>,
+    /// Decided by this version.
+    #[arg(long, value_name = "VERSION")]
+    policy_version: Option<PolicyVersion>,
+    /// With this outcome.
+    #[arg(long)]
+    outcome: Option<String>,
+    /// Now in this state: completed, pending_override or blocked.
+    #[arg(long, value_parser = parse_state)]
+    state: Option<ExecutionState>,
+    /// Decided at this time or later (RFC 3339 with microseconds, UTC).
+    #[arg(long)]
+    from: Option<Timestamp>,
+    /// Decided before this time.
+    #[arg(long)]
+    to: Option<Timestamp>,
+    /// Submitted by this principal, such as 'System::"claims-core"'.
+    #[arg(long)]
+    principal: Option<EntityUid>,
+    /// With this label; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_label)]
+    label: Vec<(String, String)>,
+    /// How many at the most (1 to 1,000).
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    limit: u32,
+    /// Where the last page ended, as it said.
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+}
+
+fn parse_state(text: &str) -> Result<ExecutionState, String> {
+    serde_json::from_value(serde_json::Value::from(text))
+        .map_err(|_| "a state is completed, pending_override or blocked".to_owned())
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as channel=web")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
+    match command {
+        Command::List(list) => list_decisions(list, home),
+        Command::Show { execution_id } => {
+            let Some(detail) = home.records()?.get(&execution_id)? else {
+                return Err(Failure::new(Exit::NotFound, format!("there is no decision `{execution_id}`"))
+                    .help("`chancery decision list` shows what is there"));
+            };
+            home.output.print(&detail, show)?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn list_decisions(list: List, home: &Home<'_>) -> Result<Exit, Failure> {
+    let filter = DecisionFilter {
+        policy: list.policy,
+        version: list.policy_version,
+        outcome: list.outcome,
+        state: list.state,
+        from: list.from,
+        to: list.to,
+        principal: list.principal,
+        labels: list.label,
+        ..DecisionFilter::default()
+    };
+    let page = home.records()?.list(&filter, Order::NewestFirst, list.after.as_deref(), list.limit)?;
+    let columns = ["execution", "outcome", "state", "policy", "decided at", "index"];
+    home.output.print_list(&page.items, &columns, |decision| {
+        vec![
+            decision.execution_id.to_string(),
+            decision.current.outcome.clone(),
+            decision.current.state.as_str().to_owned(),
+            format!("{}@{}", decision.policy.id, decision.policy.version),
+            decision.executed_at.to_string(),
+            decision.index.to_string(),
+        ]
+    })?;
+    if let Some(next) = page.next {
+        home.output.say(&format!("more: --after {next}"));
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(detail: &DecisionDetail) -> String {
+    let decision = &detail.listed;
+    let mut lines = vec![
+        format!(
+            "{}: {} ({})",
+            decision.execution_id,
+            decision.current.outcome,
+            decision.current.state.as_str()
+        ),
+        format!("  decided     {} by {}", decision.executed_at, decision.principal),
+        format!("  on          {}", decision.resource),
+        format!("  policy      {}@{}", decision.policy.id, decision.policy.version),
+        format!("  bundle      {}", decision.policy.bundle_hash),
+        format!("  fingerprint {}", decision.execution_fingerprint),
+        format!("  log         index {}, leaf {}", detail.log.index, detail.log.leaf_hash),
+        format!("  signed by   {}", detail.signer),
+        format!("  binary      {}", detail.statement.runtime.binary),
+    ];
+    let body = &detail.statement.decision;
+    lines.extend(
+        body.reasons
+            .iter()
+            .map(|reason| format!("  because     {} ({}): {}", reason.code, reason.policy, reason.text)),
+    );
+    lines.extend(
+        body.errors
+            .iter()
+            .map(|error| format!("  error       {} ({}): {}", error.code, error.policy, error.text)),
+    );
+    lines.extend(decision.labels.iter().map(|(name, value)| format!("  label       {name}={value}")));
+    lines.join("\n")
+}

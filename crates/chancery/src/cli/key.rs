@@ -1,0 +1,139 @@
+//! `chancery key generate|show`.
+
+use std::path::{Path, PathBuf};
+
+use chancery_core::key::{PublicKey, Signer, SigningKey, pem};
+use chancery_runtime::keys;
+use clap::ValueEnum;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::open::{Home, PASSWORD_VARIABLE};
+use super::password;
+use super::{Exit, Failure};
+
+/// Subcommands of `key`.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Make a key pair: FILE, encrypted, and FILE.pub.
+    Generate {
+        /// The private file to make; nothing is overwritten.
+        file: PathBuf,
+        /// Ed25519, or ECDSA on P-256 for keys that cosign has to read.
+        #[arg(long, value_enum, default_value_t = Kind::Ed25519)]
+        algorithm: Kind,
+        /// A file with the password for the new key.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Show what others may know of a key: its id, algorithm and public half.
+    Show {
+        /// A public key (SPKI PEM), or a private file, which asks for its password.
+        file: PathBuf,
+        /// A file with the password of a private key.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+}
+
+/// Algorithms of new keys.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Kind {
+    /// Ed25519 (RFC 8032).
+    Ed25519,
+    /// ECDSA P-256 with SHA-256.
+    EcdsaP256,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    key_id: String,
+    algorithm: &'static str,
+    public_key: String,
+}
+
+impl From<&PublicKey> for Shown {
+    fn from(key: &PublicKey) -> Self {
+        Self {
+            key_id: key.key_id().to_string(),
+            algorithm: key.algorithm().as_str(),
+            public_key: key.to_spki_pem(),
+        }
+    }
+}
+
+impl Shown {
+    fn text(&self) -> String {
+        format!("{} {}\n{}", self.key_id, self.algorithm, self.public_key)
+    }
+}
+
+pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
+    match command {
+        Command::Generate { file, algorithm, password_file } => {
+            let key = new_key(algorithm, home)?;
+            let password = password::find(
+                home.output,
+                "the new key",
+                password_file.as_deref(),
+                PASSWORD_VARIABLE,
+                true,
+            )?;
+            keys::store(&file, &key, &password)?;
+            keys::store_public(&beside(&file), &key.public_key().to_spki_pem())?;
+            home.output.print(&Shown::from(key.public_key()), Shown::text)?;
+        }
+        Command::Show { file, password_file } => {
+            let text = std::fs::read_to_string(&file).map_err(|error| {
+                Failure::because(Exit::Usage, format!("cannot read `{}`", file.display()), &error)
+                    .help("give the path of a key file that this user can read")
+            })?;
+            let public = match PublicKey::from_spki_pem(&text) {
+                Ok(key) => key,
+                Err(error) if text.contains(pem::PUBLIC_KEY) => {
+                    return Err(Failure::because(Exit::Usage, format!("`{}`", file.display()), &error)
+                        .help("public keys are SPKI PEM, Ed25519 or ECDSA P-256"));
+                }
+                Err(_) => {
+                    let password = password::find(
+                        home.output,
+                        "the key file",
+                        password_file.as_deref(),
+                        PASSWORD_VARIABLE,
+                        false,
+                    )?;
+                    keys::load(&file, &password)?.public_key().clone()
+                }
+            };
+            home.output.print(&Shown::from(&public), Shown::text)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn new_key(kind: Kind, home: &Home<'_>) -> Result<SigningKey, Failure> {
+    let random = || -> Result<Zeroizing<[u8; 32]>, Failure> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        home.edge
+            .entropy
+            .fill(bytes.as_mut_slice())
+            .map_err(|error| Failure::because(Exit::Runtime, "cannot make a key", &error))?;
+        Ok(bytes)
+    };
+    match kind {
+        Kind::Ed25519 => Ok(SigningKey::generate_ed25519(*random()?)),
+        // About one in 2^32 draws is no scalar of the curve.
+        Kind::EcdsaP256 => loop {
+            if let Ok(key) = SigningKey::generate_p256(*random()?) {
+                return Ok(key);
+            }
+        },
+    }
+}
+
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".pub");
+    PathBuf::from(name)
+}

@@ -1,0 +1,150 @@
+//! From the command line to an open log: configuration, password, keys, store.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use chancery_core::digest::Digest;
+use chancery_core::statement::Environment;
+use chancery_runtime::records::Records;
+use chancery_runtime::{Caller, Options, Runtime, ServerKeys};
+use sha2::{Digest as _, Sha256};
+
+use super::output::Output;
+use super::password::{self, Password};
+use super::{Edge, Exit, Failure};
+use crate::config::{self, Config, ConfigError, Loaded};
+
+/// The variable that holds the password of the key files.
+pub(super) const PASSWORD_VARIABLE: &str = "CHANCERY_PASSWORD";
+
+/// Where a command works, and how it talks.
+pub(super) struct Home<'a> {
+    /// The configuration file.
+    pub(super) config: PathBuf,
+    /// Where data and messages go.
+    pub(super) output: Output,
+    /// Time and chance.
+    pub(super) edge: &'a Edge,
+}
+
+impl Home<'_> {
+    /// The folder that relative paths of the configuration start at.
+    pub(super) fn folder(&self) -> &Path {
+        match self.config.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        }
+    }
+
+    /// All layers of the configuration; `flags` win.
+    pub(super) fn configuration(&self, flags: &[(&str, String)]) -> Result<Loaded, Failure> {
+        config::load(&self.config, std::env::vars(), flags).map_err(|error| {
+            let help = match &error {
+                ConfigError::NoFile { .. } => "`chancery demo` shows everything in a temporary folder",
+                _ => "README.md lists the keys; `chancery config show` prints them",
+            };
+            Failure::new(Exit::Usage, &error).help(help)
+        })
+    }
+
+    /// The password of the key files.
+    pub(super) fn password(&self, config: &Config) -> Result<Password, Failure> {
+        password::find(
+            self.output,
+            "the key files",
+            config.password_file.as_deref(),
+            PASSWORD_VARIABLE,
+            false,
+        )
+    }
+
+    /// Opens the log that the configuration names.
+    pub(super) fn runtime(&self) -> Result<Runtime, Failure> {
+        let config = self.configuration(&[])?.config;
+        let password = self.password(&config)?;
+        self.open(&config, &password, None)
+    }
+
+    /// Opens a log with everything given.
+    pub(super) fn open(
+        &self,
+        config: &Config,
+        password: &Password,
+        environment: Option<Environment>,
+    ) -> Result<Runtime, Failure> {
+        let home = home_of(config);
+        let keys = ServerKeys::load(&home, password)?;
+        Ok(Runtime::open(Options {
+            keys,
+            home,
+            database: config.database.clone(),
+            tenant: Some(config.tenant.clone()),
+            environment,
+            binary: own_digest()?,
+            clock: self.edge.clock.clone(),
+            entropy: self.edge.entropy.clone(),
+            threads: None,
+        })?)
+    }
+
+    /// Opens the log for reading alone: needs no password, and works beside a running server.
+    pub(super) fn records(&self) -> Result<Records, Failure> {
+        let config = self.configuration(&[])?.config;
+        Ok(Records::open(&config.database, self.edge.clock.clone())?)
+    }
+
+    /// Who submits from the command line.
+    pub(super) fn caller(&self) -> Result<Caller, Failure> {
+        Ok(Caller::new(&self.configuration(&[])?.config.principal))
+    }
+
+    /// 16 random hex digits, for an id that nobody chose.
+    pub(super) fn random_hex(&self) -> Result<String, Failure> {
+        let mut bytes = [0; 8];
+        self.edge
+            .entropy
+            .fill(&mut bytes)
+            .map_err(|error| Failure::because(Exit::Runtime, "cannot choose an id", &error))?;
+        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// What every command does that recorded something: a checkpoint that covers it.
+    pub(super) fn finish(&self, runtime: &Runtime) -> Result<(), Failure> {
+        runtime.publish_checkpoint()?;
+        Ok(())
+    }
+}
+
+/// The runtime's paths, as the configuration has them.
+pub(super) fn home_of(config: &Config) -> chancery_runtime::Home {
+    chancery_runtime::Home::new(Path::new(""))
+        .with_keys(config.keys.clone())
+        .with_root_pub(config.trust.join("root.pub"))
+        .with_checkpoint(config.checkpoint_file.clone())
+}
+
+/// SHA-256 of the running program's file, which decisions name as `runtime.binary`.
+pub(super) fn own_digest() -> Result<Digest, Failure> {
+    let digest = || -> std::io::Result<Digest> {
+        // On Linux this is the file that runs, even where another one was moved to its path.
+        let path = Path::new("/proc/self/exe");
+        let mut file = if path.exists() { File::open(path)? } else { File::open(std::env::current_exe()?)? };
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(Digest::from_bytes(hash.finalize().into())),
+                read => hash.update(buffer.get(..read).unwrap_or_default()),
+            }
+        }
+    };
+    digest().map_err(|error| {
+        Failure::because(
+            Exit::Runtime,
+            "cannot read the program's own file, whose digest decisions name",
+            &error,
+        )
+        .help("make the program's file readable for the user that runs it")
+    })
+}

@@ -1,0 +1,119 @@
+//! Where words go: data on stdout in the form that was asked for, everything else on stderr.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use comfy_table::presets;
+use comfy_table::{ContentArrangement, Table};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use super::failure::{Exit, Failure};
+
+/// The form of data on stdout.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+    /// One JSON document a line.
+    Ndjson,
+}
+
+/// How a command talks: the form of its data, and whether it may ask.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    /// The form of data on stdout.
+    pub(super) format: Format,
+    /// Whether questions may be asked at the terminal.
+    pub(super) input: bool,
+}
+
+impl Output {
+    /// Prints one value: `text` for people, else the value as JSON.
+    ///
+    /// # Errors
+    /// Stdout cannot be written, a closed pipe included.
+    pub(super) fn print<T: Serialize>(
+        &self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        let printed = match self.format {
+            Format::Text => text(value),
+            Format::Json => serde_json::to_string_pretty(value).map_err(unwritable)?,
+            Format::Ndjson => serde_json::to_string(value).map_err(unwritable)?,
+        };
+        self.line(&printed)
+    }
+
+    /// Prints a list: a table for people, a JSON array, or a line for each.
+    ///
+    /// # Errors
+    /// As [`Output::print`].
+    pub(super) fn print_list<T: Serialize>(
+        &self,
+        values: &[T],
+        columns: &[&str],
+        row: impl Fn(&T) -> Vec<String>,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Text => self.line(&table(columns, values.iter().map(row))),
+            Format::Json => self.line(&serde_json::to_string_pretty(values).map_err(unwritable)?),
+            Format::Ndjson => {
+                for value in values {
+                    self.line(&serde_json::to_string(value).map_err(unwritable)?)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Prints a line on stdout.
+    ///
+    /// # Errors
+    /// As [`Output::print`].
+    pub(super) fn line(&self, text: &str) -> Result<(), Failure> {
+        writeln!(io::stdout().lock(), "{}", text.trim_end_matches('\n')).map_err(unwritable)
+    }
+
+    /// Says something on stderr that is not data.
+    pub(super) fn say(&self, text: &str) {
+        // Nothing is left to be told to when stderr is gone.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// A progress bar on stderr, drawn on a terminal only and not before a second has passed.
+    #[must_use]
+    pub(super) fn progress(&self, what: &'static str, total: Option<u64>) -> ProgressBar {
+        let target = if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(total, target).with_message(what);
+        let template = match total {
+            Some(_) => "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}",
+            None => "{msg} {spinner} {human_pos} {per_sec}",
+        };
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        bar
+    }
+}
+
+/// A table without lines, as wide as the terminal allows.
+pub(super) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(columns.iter().map(|column| column.to_uppercase()));
+    table.add_rows(rows);
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+fn unwritable(error: impl std::error::Error) -> Failure {
+    Failure::because(Exit::Runtime, "cannot write to stdout", &error)
+}

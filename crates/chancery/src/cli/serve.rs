@@ -1,0 +1,172 @@
+//! `chancery serve`: the HTTP API, the operator's port, and the checkpoint publisher, until it is told to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use chancery_core::statement::Environment;
+use chancery_runtime::{Clock, Runtime};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::open::Home;
+use super::{Exit, Failure};
+use crate::config::{Config, LogFormat};
+use crate::http::serve::{Limits, serve};
+use crate::http::{self, Authentication, State, operator_router, router};
+
+/// Arguments of `serve`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Address of the API.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Serve a test log on the loopback interface without credentials: everybody there is the configured principal.
+    #[arg(long)]
+    dev: bool,
+}
+
+impl Arguments {
+    /// As `serve --dev`.
+    pub(super) fn dev() -> Self {
+        Self { listen: None, dev: true }
+    }
+}
+
+pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure> {
+    let flags: Vec<_> = arguments.listen.iter().map(|listen| ("listen", listen.to_string())).collect();
+    let config = home.configuration(&flags)?.config;
+    if !arguments.dev {
+        return Err(Failure::usage("no authentication is configured, so nothing may be served to others")
+            .help("`chancery serve --dev` serves a test log (`chancery init --environment test`) on this machine alone"));
+    }
+    let authentication = Authentication::Dev { principal: config.principal.as_str().into() };
+    for address in [config.listen, config.operator_listen] {
+        authentication.may_listen_on(address).map_err(Failure::usage)?;
+    }
+    log_to_stderr(config.log_format);
+    let metrics = http::metrics::install()
+        .map_err(|error| Failure::because(Exit::Runtime, "cannot count what happens", &error))?;
+    let password = home.password(&config)?;
+    let runtime = home.open(&config, &password, Some(Environment::Test))?;
+    drop(password);
+    let reactor = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::because(Exit::Runtime, "cannot start the server's threads", &error))?;
+    let publisher = Publisher::start(runtime.clone(), Duration::from_millis(config.checkpoint_interval_ms))?;
+    let served =
+        reactor.block_on(listen(&config, &runtime, home.edge.clock.clone(), metrics, authentication));
+    // Whatever still runs holds the log; it has to be gone before the last checkpoint, and before the log closes.
+    reactor.shutdown_timeout(Duration::from_secs(5));
+    publisher.stop();
+    served?;
+    home.finish(&runtime)?;
+    tracing::info!("stopped");
+    Ok(Exit::Ok)
+}
+
+async fn listen(
+    config: &Config,
+    runtime: &Runtime,
+    clock: Arc<dyn Clock>,
+    metrics: PrometheusHandle,
+    authentication: Authentication,
+) -> Result<(), Failure> {
+    let bind = async |address: SocketAddr| {
+        TcpListener::bind(address).await.map_err(|error| {
+            Failure::because(Exit::Runtime, format!("cannot listen on {address}"), &error)
+                .help("stop what listens there, or choose another address with `--listen`")
+        })
+    };
+    let (api, operator) = (bind(config.listen).await?, bind(config.operator_listen).await?);
+    let shown = |listener: &TcpListener| {
+        listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string())
+    };
+    let state = State::new(http::Options {
+        runtime: runtime.clone(),
+        authentication,
+        clock,
+        metrics,
+        database: config.database.clone(),
+        public_log: config.public_log,
+        request_timeout: Duration::from_millis(config.request_timeout_ms),
+    });
+    let limits = Limits {
+        header_timeout: Duration::from_millis(config.header_timeout_ms),
+        drain_timeout: Duration::from_millis(config.drain_timeout_ms),
+        connections_max: config.connections_max,
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let (stop, stopped) = tokio::sync::watch::channel(());
+    let until = |mut stopped: tokio::sync::watch::Receiver<()>| async move {
+        // An error means that the sender is gone, which is the same.
+        let _ = stopped.changed().await;
+    };
+    tracing::info!(api = shown(&api), operator = shown(&operator), log = %runtime.settings().log_origin, "listening");
+    tracing::warn!("started with --dev: nobody is asked who they are, and every attestation says \"test\"");
+    let signals = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: no new connections, waiting for requests under way");
+        drop(stop);
+    };
+    tokio::join!(
+        serve(api, router(state.clone()), limits, until(stopped.clone())),
+        serve(operator, operator_router(state), limits, until(stopped)),
+        signals,
+    );
+    Ok(())
+}
+
+fn no_signals(error: std::io::Error) -> Failure {
+    Failure::because(Exit::Runtime, "cannot listen to signals", &error)
+}
+
+/// The thread that signs checkpoints, so that a request never waits for one.
+struct Publisher {
+    stop: mpsc::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Publisher {
+    fn start(runtime: Runtime, interval: Duration) -> Result<Self, Failure> {
+        let (stop, stopped) = mpsc::channel();
+        let work = move || {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                if let Err(error) = runtime.publish_checkpoint() {
+                    tracing::error!(%error, "no checkpoint could be signed");
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("checkpoints".to_owned()).spawn(work);
+        let thread =
+            thread.map_err(|error| Failure::because(Exit::Runtime, "cannot start a thread", &error))?;
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the checkpoint publisher had failed");
+        }
+    }
+}
+
+/// Log lines go to stderr; `RUST_LOG` chooses which (default: info).
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A subscriber that is there already (in a test) stays.
+    let _ = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}

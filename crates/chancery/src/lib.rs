@@ -1,0 +1,5 @@
+//! The program: command line, HTTP, configuration. Use cases live in `chancery-runtime`.
+
+pub mod cli;
+pub mod config;
+pub mod http;

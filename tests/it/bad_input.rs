@@ -1,0 +1,225 @@
+//! Bad input: each has a clear message and its own exit code, and nothing is lost or half-written.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use chancery_tests::home::Home;
+use chancery_tests::program::{Said, chancery, chancery_verify, run};
+use serde_json::{Value, json};
+
+use crate::http::{claim, claim_signals, post};
+
+fn decide(home: &Home, signals: &str) -> Said {
+    let file = home.file("signals.json");
+    std::fs::write(&file, signals).unwrap();
+    run(
+        chancery(home.path()).args(["decide", "claim-approval", "--execution-id", "claim-1", "--signals"]),
+        [&file],
+    )
+}
+
+fn with(change: impl FnOnce(&mut Value)) -> String {
+    let mut signals = claim_signals();
+    change(&mut signals);
+    signals.to_string()
+}
+
+#[test]
+fn requests_are_refused_with_every_fault_and_nothing_is_recorded() {
+    let home = Home::new();
+    let duplicate = claim_signals().to_string().replacen('{', "{\"totalClaim\":1,", 1);
+    let deep = with(|signals| signals["policyState"] = (0..40).fold(json!(1), |inner, _| json!([inner])));
+    let long = with(|signals| signals["policyState"] = json!("x".repeat(300_000)));
+    let cases = [
+        ("{".to_owned(), "json.syntax"),
+        (duplicate, "json.duplicate at /signals/totalClaim"),
+        (deep, "json.depth"),
+        (long, "json.size"),
+        (with(|signals| signals["vehicleClaim"] = json!(3_500.5)), "signal.type at /signals/vehicleClaim"),
+        (
+            with(|signals| signals["policyAnnualPremium"] = json!("1.00001")),
+            "signal.precision at /signals/policyAnnualPremium",
+        ),
+        (with(|signals| signals["unheardOf"] = json!(1)), "signal.undeclared at /signals/unheardOf"),
+        (
+            with(|signals| _ = signals.as_object_mut().unwrap().remove("totalClaim")),
+            "signal.missing at /signals/totalClaim",
+        ),
+        (with(|signals| signals["witnesses"] = Value::Null), "signal.null at /signals/witnesses"),
+        (
+            with(|signals| signals["incidentDate"] = json!("2026-02-30")),
+            "signal.range at /signals/incidentDate",
+        ),
+    ];
+    for (signals, expected) in cases {
+        let said = decide(&home, &signals).expect(2);
+        assert!(said.err.replace('\n', " ").contains(expected), "no `{expected}` in:\n{}", said.err);
+    }
+    let two = with(|signals| {
+        signals["witnesses"] = json!("x");
+        signals["incidentHour"] = json!(1.5);
+    });
+    let said = decide(&home, &two).expect(2);
+    assert!(
+        said.err.contains("/signals/witnesses") && said.err.contains("/signals/incidentHour"),
+        "{}",
+        said.err
+    );
+    let list = run(&mut chancery(home.path()), ["decision", "list", "-o", "json"]).expect(0).json();
+    assert_eq!(list, json!([]), "something was recorded");
+    run(&mut chancery(home.path()), ["fsck", "--full"]).expect(0);
+}
+
+#[test]
+fn unknown_policies_and_versions_are_named() {
+    let home = Home::new();
+    let file = home.file("signals.json");
+    std::fs::write(&file, claim_signals().to_string()).unwrap();
+    let unknown =
+        run(chancery(home.path()).args(["decide", "no-such-policy", "--signals"]), [&file]).expect(10);
+    assert!(unknown.err.contains("no-such-policy"), "{}", unknown.err);
+    let version =
+        run(chancery(home.path()).args(["decide", "claim-approval@9.0.0", "--signals"]), [&file]).expect(11);
+    assert!(version.err.contains("9.0.0") && version.err.contains("1.0.0"), "{}", version.err);
+    run(chancery(home.path()).args(["decide", "Claim Approval", "--signals"]), [&file]).expect(2);
+}
+
+#[test]
+fn an_id_used_again_with_other_inputs_is_a_conflict() {
+    let home = Home::new();
+    decide(&home, &claim_signals().to_string()).expect(0);
+    let again = decide(&home, &claim_signals().to_string()).expect(0);
+    assert!(again.out.contains("decided before"), "{}", again.out);
+    let other = decide(&home, &with(|signals| signals["totalClaim"] = json!(4_201))).expect(11);
+    assert!(other.err.contains("claim-1"), "{}", other.err);
+}
+
+#[test]
+fn keys_are_guarded() {
+    let home = Home::new();
+    let mut command = chancery(home.path());
+    let wrong =
+        run(command.env("CHANCERY_PASSWORD", "wrong"), ["decide", "claim-approval", "--signals", "x"]);
+    assert!(wrong.code != 0, "{wrong:?}");
+    std::fs::write(home.file("x"), "{}").unwrap();
+    let mut command = chancery(home.path());
+    let wrong =
+        run(command.env("CHANCERY_PASSWORD", "wrong"), ["decide", "claim-approval", "--signals", "x"])
+            .expect(9);
+    assert!(wrong.err.contains("password"), "{}", wrong.err);
+    let mut command = chancery(home.path());
+    let none = run(command.env_remove("CHANCERY_PASSWORD"), ["decide", "claim-approval", "--signals", "x"])
+        .expect(9);
+    assert!(none.err.contains("CHANCERY_PASSWORD"), "{}", none.err);
+    let key = home.file("keys/runtime.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let open = run(&mut chancery(home.path()), ["decide", "claim-approval", "--signals", "x"]).expect(9);
+    assert!(open.err.contains("chmod 600"), "{}", open.err);
+}
+
+#[test]
+fn configuration_mistakes_stop_the_start() {
+    let home = Home::new();
+    let path = home.file("chancery.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}conections_max = 3\n")).unwrap();
+    let said = run(&mut chancery(home.path()), ["decision", "list"]).expect(2);
+    assert!(said.err.contains("conections_max"), "{}", said.err);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let none = run(&mut chancery(elsewhere.path()), ["decision", "list"]).expect(2);
+    assert!(none.err.contains("chancery init"), "{}", none.err);
+    let again = run(&mut chancery(home.path()), ["init", "--no-input"]).expect(11);
+    assert!(again.err.contains("exists"), "{}", again.err);
+}
+
+#[test]
+fn a_failed_init_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = folder.path().join("policies/p/1.0.0");
+    std::fs::create_dir_all(&bad).unwrap();
+    std::fs::write(bad.join("bundle.toml"), "id = 1").unwrap();
+    run(&mut chancery(folder.path()), ["init", "--no-input"]);
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["policies"]);
+    let mut command = chancery(folder.path());
+    let no_password = run(command.env_remove("CHANCERY_PASSWORD"), ["init", "--no-input"]);
+    assert!(no_password.code != 0 && no_password.err.contains("password"), "{no_password:?}");
+}
+
+/// Evidence that is empty, cut, or edited is never verified, and the exit code says which.
+#[test]
+fn damaged_evidence_is_never_verified() {
+    let home = Home::new();
+    decide(&home, &claim_signals().to_string()).expect(0);
+    let file = home.file("all.evidence.jsonl");
+    run(chancery(home.path()).args(["export", "--out"]), [&file]).expect(0);
+    let verify = |path: &Path| {
+        let ask = ["--environment", "test", "--without", "build", "--root"];
+        run(chancery_verify().arg(path).args(ask), [home.root_pub()]).code
+    };
+    assert_eq!(verify(&file), 0);
+    let whole = std::fs::read(&file).unwrap();
+    let damaged = home.file("damaged.evidence.jsonl");
+    let mut check = |bytes: &[u8], code: i32| {
+        std::fs::write(&damaged, bytes).unwrap();
+        assert_eq!(verify(&damaged), code);
+    };
+    check(b"", 6);
+    check(&whole[..whole.len() / 2], 5);
+    check(&whole[..whole.len() - 1], 5);
+    let mut edited = whole.clone();
+    let middle = edited.len() / 2;
+    edited[middle] ^= 1;
+    check(&edited, 5);
+    let overwrite = run(chancery(home.path()).args(["export", "--out"]), [&file]);
+    assert!(overwrite.code != 0, "an export overwrote a file");
+    assert_eq!(std::fs::read(&file).unwrap(), whole);
+    assert_eq!(run(&mut chancery_verify(), ["no-such-file", "--root", "none"]).code, 2);
+}
+
+#[test]
+fn a_read_only_store_refuses_and_harms_nothing() {
+    let home = Home::new();
+    decide(&home, &claim_signals().to_string()).expect(0);
+    std::fs::set_permissions(home.database(), std::fs::Permissions::from_mode(0o400)).unwrap();
+    let said = run(&mut chancery(home.path()), ["decide", "claim-approval", "--signals", "signals.json"]);
+    // The superuser may write whatever the mode says.
+    if said.code != 0 {
+        assert!(said.err.contains("read-only"), "{}", said.err);
+    }
+    run(&mut chancery(home.path()), ["fsck"]).expect(0);
+}
+
+#[test]
+fn bad_http_requests_are_problem_documents() {
+    let home = Home::new();
+    let server = chancery_tests::server::Server::start(home.path());
+    let url = format!("{}/v1/decisions", server.url);
+    let mut unknown = claim("claim-1");
+    unknown["policy"] = json!("nobody");
+    let mut member = claim("claim-1");
+    member["surprise"] = json!(1);
+    let mut id = claim("claim-1");
+    id["execution_id"] = json!("-x");
+    let cases: [(Vec<u8>, u16, &str); 6] = [
+        (b"{".to_vec(), 422, "request.invalid"),
+        (vec![b'['; 100_000], 422, "request.invalid"),
+        (member.to_string().into_bytes(), 422, "request.invalid"),
+        (id.to_string().into_bytes(), 422, "request.invalid"),
+        (unknown.to_string().into_bytes(), 404, "policy.unknown"),
+        (vec![b' '; 300_000], 413, "json.size"),
+    ];
+    for (body, status, code) in cases {
+        let (got, kind, text) = post(&url, &body);
+        assert_eq!((got, kind.as_str()), (status, "application/problem+json"), "{text}");
+        let problem: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(problem["code"], code, "{text}");
+        assert!(problem["detail"].is_string());
+    }
+    for path in ["/v1/nothing", "/v1/decisions/none"] {
+        let (status, body) = crate::http::get(&format!("{}{path}", server.url));
+        assert_eq!(status, 404);
+        assert!(serde_json::from_str::<Value>(&body).unwrap()["code"].is_string(), "{body}");
+    }
+}

@@ -1,0 +1,35 @@
+//! The README's first command.
+
+use chancery_tests::program::{path, run};
+use std::process::Command;
+
+#[test]
+fn the_demo_ends_well_and_shows_two_tamperings_that_are_caught() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let said =
+        run(Command::new(path("chancery")).current_dir(elsewhere.path()).env_clear(), ["demo"]).expect(0);
+    for expected in
+        ["verified", "failed", "envelope.signature", "problem", "claim-demo-3", "signal.precision"]
+    {
+        assert!(said.out.contains(expected), "the demo does not show `{expected}`:\n{}", said.out);
+    }
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0, "the demo left something behind");
+}
+
+#[test]
+fn a_kept_demo_can_be_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept");
+    run(
+        Command::new(path("chancery")).current_dir(folder.path()).env_clear().arg("demo").arg("--dir"),
+        [&kept],
+    )
+    .expect(0);
+    let shown = run(
+        Command::new(path("chancery")).current_dir(&kept).env_clear(),
+        ["decision", "show", "claim-demo-3", "-o", "json"],
+    )
+    .expect(0);
+    assert_eq!(shown.json()["decision"], "deny");
+    run(Command::new(path("chancery")).current_dir(&kept).env_clear(), ["fsck", "--full"]).expect(0);
+}
