@@ -6,7 +6,7 @@
 //!             └─yes─► the recorded decision's bundle ─► fingerprint ─► same: that answer      ▼
 //!                                                         other: conflict            log writer (durable) ─► answer
 //! ```
-//! [`Inner::prepare`] is pure: time and random bytes are arguments, so it runs on any thread, and as many at a time
+//! Preparing is pure: time and random bytes are arguments, so it runs on any thread, and as many at a time
 //! as there are processors. What is left is to hand the record to the log writer and to wait. The id is looked up
 //! before deciding, which is cheap, and again by the writer, which is what counts.
 //! Sources: formats §3 and §4.1.
