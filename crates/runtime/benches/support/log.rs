@@ -1,0 +1,67 @@
+//! A new log in a folder, with the bundle `claim-approval` in force, a real clock and real random bytes.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chancery_core::digest::Digest;
+use chancery_core::statement::Environment;
+use chancery_core::time::Timestamp;
+use chancery_runtime::init::{Commitments, InitRequest, init};
+use chancery_runtime::{Clock, Entropy, EntropyError, Home, Runtime};
+use chancery_tests::bench::claims::Claims;
+use zeroize::Zeroizing;
+
+/// The password of the key files.
+pub(crate) const PASSWORD: &[u8] = b"a password";
+
+/// Makes the log.
+pub(crate) fn create(folder: &Path) -> Runtime {
+    let password = || Zeroizing::new(PASSWORD.to_vec());
+    let request = InitRequest {
+        home: Home::new(folder),
+        database: folder.join("chancery.db"),
+        tenant: "acme".parse().unwrap(),
+        log_host: "log.example".to_owned(),
+        environment: Environment::Production,
+        commitments: Commitments::Blinded,
+        bundles: vec![Claims::files()],
+        reason: "for the bench".to_owned(),
+        requested_by: "bench".to_owned(),
+        root_password: password(),
+        password: password(),
+        binary: Digest::of(b"a program"),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy::open()),
+        threads: None,
+    };
+    init(request).unwrap().runtime
+}
+
+/// The machine's clock.
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+        Timestamp::from_unix_micros(i64::try_from(micros).unwrap()).unwrap()
+    }
+}
+
+/// The machine's random source.
+pub(crate) struct SystemEntropy(Mutex<File>);
+
+impl SystemEntropy {
+    pub(crate) fn open() -> Self {
+        Self(Mutex::new(File::open("/dev/urandom").unwrap()))
+    }
+}
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        self.0.lock().unwrap().read_exact(bytes).unwrap();
+        Ok(())
+    }
+}
