@@ -26,7 +26,7 @@ use super::{metrics, schema};
 /// answer, or a problem document with the number of its `line`. An empty line is a bad line. A line that is refused
 /// takes no other line with it. When the input breaks off, a last problem says so.
 #[utoipa::path(
-    post, path = "/v1/decisions:batch", tag = "decisions",
+    post, path = "/v1/decisions:batch", operation_id = "decideBatch", tag = "decisions",
     request_body(content = schema::ExecutionRequest, content_type = "application/x-ndjson"),
     responses(
         (status = 200, description = "One line for each line", content_type = "application/x-ndjson", body = schema::BatchLine),

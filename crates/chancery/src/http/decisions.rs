@@ -44,7 +44,7 @@ fn json_as<T: Serialize>(
 /// The answer is durable and in the log before it is sent. A repeat with the same inputs gets the same bytes with
 /// status 200; the same id with other inputs is a conflict. A denial is a decision like any other.
 #[utoipa::path(
-    post, path = "/v1/decisions", tag = "decisions", request_body = schema::ExecutionRequest,
+    post, path = "/v1/decisions", operation_id = "decide", tag = "decisions", request_body = schema::ExecutionRequest,
     responses(
         (status = 201, description = "Decided and recorded", body = schema::Answer),
         (status = 200, description = "Decided before: the same bytes again", body = schema::Answer,
@@ -83,7 +83,7 @@ pub(super) async fn execute(
 ///
 /// Takes the same request; `version` may be any published one.
 #[utoipa::path(
-    post, path = "/v1/decisions:evaluate", tag = "decisions", request_body = schema::ExecutionRequest,
+    post, path = "/v1/decisions:evaluate", operation_id = "evaluate", tag = "decisions", request_body = schema::ExecutionRequest,
     responses(
         (status = 200, description = "What a decision would be", body = schema::Evaluated),
         (status = 404, description = "No such policy or version", body = schema::Problem, content_type = "application/problem+json"),
@@ -102,7 +102,7 @@ pub(super) async fn evaluate(
 
 /// One decision, whole: its statement, its attestation, and what became of it.
 #[utoipa::path(
-    get, path = "/v1/decisions/{id}", tag = "decisions",
+    get, path = "/v1/decisions/{id}", operation_id = "getDecision", tag = "decisions",
     params(("id" = String, Path, description = "The execution id")),
     responses(
         (status = 200, description = "The record", body = schema::DecisionDetail),
@@ -131,7 +131,7 @@ async fn find(state: &State, id: ExecutionId) -> Result<DecisionDetail, Problem>
 ///
 /// As a DSSE envelope, as a sigstore bundle that cosign verifies, or as an evidence file for one decision.
 #[utoipa::path(
-    get, path = "/v1/decisions/{id}/attestation", tag = "decisions",
+    get, path = "/v1/decisions/{id}/attestation", operation_id = "getAttestation", tag = "decisions",
     params(
         ("id" = String, Path, description = "The execution id"),
         ("format" = Option<String>, Query, description = "`dsse` (default), `sigstore` or `evidence`"),

@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(
             line,
             serde_json::json!({
-                "line": 7, "status": 422, "title": "Unprocessable Entity", "type": "about:blank",
+                "line": 7, "status": 422, "title": "Unprocessable Entity",
                 "detail": "expected this, found that", "code": "request.invalid",
                 "errors": [{"code": "signal.type", "expected": "this", "found": "that"}],
             })

@@ -27,7 +27,7 @@ use super::stream::{self, Form, Sink};
 /// (`from_index`, `to_index`, the last exclusive), or what a filter chooses (`policy`, `version`, `outcome`, `state`,
 /// `from`, `to`, `execution_id`). `ndjson` and `csv` are lists of decisions with the filters of `GET /v1/decisions`.
 #[utoipa::path(
-    get, path = "/v1/decisions:export", tag = "decisions",
+    get, path = "/v1/decisions:export", operation_id = "exportDecisions", tag = "decisions",
     params(
         schema::Filter,
         ("format" = Option<String>, Query, description = "`evidence` (default), `ndjson` or `csv`"),

@@ -51,7 +51,7 @@ fn state(query: &mut Query) -> Option<ExecutionState> {
 /// `state` and `outcome`: the state as it is now, the outcome as it was decided. `next` of an answer is `after` of
 /// the next request; what is recorded meanwhile does not shift pages.
 #[utoipa::path(
-    get, path = "/v1/decisions", tag = "decisions",
+    get, path = "/v1/decisions", operation_id = "listDecisions", tag = "decisions",
     params(schema::Filter, schema::Paging),
     responses(
         (status = 200, description = "A page", body = schema::DecisionList),
@@ -103,7 +103,7 @@ struct CountedRow {
 ///
 /// `latency` is of single decisions by this process since it began; batches are not among them.
 #[utoipa::path(
-    get, path = "/v1/decisions:stats", tag = "decisions",
+    get, path = "/v1/decisions:stats", operation_id = "countDecisions", tag = "decisions",
     params(schema::Filter),
     responses(
         (status = 200, description = "The counts", body = schema::Stats),

@@ -46,7 +46,7 @@ fn text(text: String) -> Response {
 
 /// The newest checkpoint: a signed note with the log's size and root.
 #[utoipa::path(
-    get, path = "/v1/log/{tenant}/checkpoint", tag = "log",
+    get, path = "/v1/log/{tenant}/checkpoint", operation_id = "getCheckpoint", tag = "log",
     params(("tenant" = String, Path, description = "The tenant")),
     responses(
         (status = 200, description = "The signed note", body = String, content_type = "text/plain"),
@@ -72,7 +72,7 @@ pub(super) async fn checkpoint(
 ///
 /// `path` is `<L>/<N>` or `entries/<N>`, with `.p/<W>` behind it for a tile that is not full.
 #[utoipa::path(
-    get, path = "/v1/log/{tenant}/tile/{*path}", tag = "log",
+    get, path = "/v1/log/{tenant}/tile/{*path}", operation_id = "getTile", tag = "log",
     params(
         ("tenant" = String, Path, description = "The tenant"),
         ("path" = String, Path, description = "Coordinates as C2SP tlog-tiles writes them: `0/x001/067`"),
@@ -105,7 +105,7 @@ pub(super) async fn tile(
 
 /// The proof that one entry is in the newest checkpoint, as one text that needs nothing else.
 #[utoipa::path(
-    get, path = "/v1/log/{tenant}/proof", tag = "log",
+    get, path = "/v1/log/{tenant}/proof", operation_id = "getProof", tag = "log",
     params(
         ("tenant" = String, Path, description = "The tenant"),
         ("index" = u64, Query, description = "The entry's index"),

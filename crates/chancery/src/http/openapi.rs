@@ -80,7 +80,7 @@ pub(super) fn description() -> Document {
 
 /// This document.
 #[utoipa::path(
-    get, path = "/v1/openapi.json", tag = "trust",
+    get, path = "/v1/openapi.json", operation_id = "getOpenApi", tag = "trust",
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value))
 )]
 async fn document(query: Query) -> Result<Response, Problem> {

@@ -102,7 +102,7 @@ fn histories(records: &Records, only: Option<&PolicyId>) -> Result<Vec<PolicyHis
 ///
 /// Each with the version in force and every version that was published.
 #[utoipa::path(
-    get, path = "/v1/policies", tag = "policies",
+    get, path = "/v1/policies", operation_id = "listPolicies", tag = "policies",
     responses((status = 200, description = "The policies", body = schema::PolicyList))
 )]
 pub(super) async fn list(
@@ -118,7 +118,7 @@ pub(super) async fn list(
 
 /// One policy: its versions, and which was in force when.
 #[utoipa::path(
-    get, path = "/v1/policies/{id}", tag = "policies",
+    get, path = "/v1/policies/{id}", operation_id = "getPolicy", tag = "policies",
     params(("id" = String, Path, description = "The policy id")),
     responses(
         (status = 200, description = "The policy", body = schema::PolicyHistory),
@@ -156,7 +156,7 @@ struct PolicyFiles {
 /// Written into a folder they are what `sha256sum -c bundle.sum` and `cosign verify-blob` check, and what
 /// publishing takes.
 #[utoipa::path(
-    get, path = "/v1/policies/{id}/{version}", tag = "policies",
+    get, path = "/v1/policies/{id}/{version}", operation_id = "getPolicyFiles", tag = "policies",
     params(
         ("id" = String, Path, description = "The policy id"),
         ("version" = String, Path, description = "The version"),

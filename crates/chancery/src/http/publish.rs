@@ -48,7 +48,7 @@ struct Published {
 /// it is activated. Publishing the same content again answers 200; other content under the same version is a
 /// conflict.
 #[utoipa::path(
-    post, path = "/v1/policies/{id}/{version}", tag = "policies", request_body = schema::BundleFiles,
+    post, path = "/v1/policies/{id}/{version}", operation_id = "publishPolicy", tag = "policies", request_body = schema::BundleFiles,
     params(
         ("id" = String, Path, description = "The policy id, as in the bundle's manifest"),
         ("version" = String, Path, description = "The version, as in the bundle's manifest"),
@@ -187,7 +187,7 @@ struct InForce {
 /// The body is an activation statement in a DSSE envelope, signed with the publisher's own key. It is logged, and
 /// decides from the next request on.
 #[utoipa::path(
-    post, path = "/v1/policies/{id}/{version}/activation", tag = "policies", request_body = schema::Envelope,
+    post, path = "/v1/policies/{id}/{version}/activation", operation_id = "activatePolicy", tag = "policies", request_body = schema::Envelope,
     params(
         ("id" = String, Path, description = "The policy id, as in the statement"),
         ("version" = String, Path, description = "The version, as in the statement"),

@@ -197,7 +197,6 @@ pub struct Evaluated {
 
 /// One line of a batch's answers.
 #[derive(Debug, ToSchema)]
-#[schema(no_recursion)]
 #[serde(untagged)]
 pub enum BatchLine {
     /// It was decided.
@@ -216,12 +215,9 @@ pub struct ProblemLine {
     pub problem: Problem,
 }
 
-/// An error, as RFC 9457 has it.
+/// An error, as RFC 9457 has it; without a `type`, since `code` tells what it is.
 #[derive(Debug, ToSchema)]
 pub struct Problem {
-    /// `about:blank`: `code` tells what it is.
-    #[schema(rename = "type")]
-    pub kind: String,
     /// The status code.
     pub status: u16,
     /// The status in words.

@@ -18,7 +18,7 @@ use super::state::State;
 
 /// The root keys, as PEM.
 #[utoipa::path(
-    get, path = "/v1/trust/root.pub", tag = "trust",
+    get, path = "/v1/trust/root.pub", operation_id = "getRootKeys", tag = "trust",
     responses((status = 200, description = "`root.pub`", body = String, content_type = "text/plain"))
 )]
 pub(super) async fn root(Extract(state): Extract<State>, query: Query) -> Result<Response, Problem> {
@@ -40,7 +40,7 @@ struct Version {
 
 /// Every version of the keyring, oldest first, signed by the root keys.
 #[utoipa::path(
-    get, path = "/v1/trust/keyring", tag = "trust",
+    get, path = "/v1/trust/keyring", operation_id = "getKeyring", tag = "trust",
     responses((status = 200, description = "The versions with their log indexes", body = schema::Keyring))
 )]
 pub(super) async fn keyring(Extract(state): Extract<State>, query: Query) -> Result<Response, Problem> {

@@ -33,7 +33,7 @@ const EVIDENCE: &[&str] = &["application/x-ndjson", "application/ndjson", "appli
 /// An evidence file of any length, or one DSSE envelope (`application/json`) of a decision that this log recorded,
 /// which is then judged with everything that the log has about it.
 #[utoipa::path(
-    post, path = "/v1/verify", tag = "verification",
+    post, path = "/v1/verify", operation_id = "verify", tag = "verification",
     request_body(content(
         (String = "application/x-ndjson"),
         (schema::Envelope = "application/json"),

@@ -1,1 +1,10 @@
-//! The API on a real log.
+//! The API on a real log: each router call goes through every layer to a SQLite store in a folder of its own.
+
+mod batches;
+mod deciding;
+mod exporting;
+mod hygiene;
+mod policies;
+mod reading;
+mod routes;
+mod support;
