@@ -15,17 +15,90 @@ use chancery_core::statement::{Override, OverrideResolution, OverrideRule, Resol
 use chancery_core::time::Timestamp;
 
 use crate::check::CheckId;
+use crate::context::Context;
 use crate::table::Key;
 use crate::tally::Findings;
 
 /// A case that has not ended.
-pub(crate) struct Case {
-    pub(crate) outcome: String,
+pub(crate) struct Case<'a> {
+    /// The decision's own outcome.
+    pub(crate) outcome: &'a str,
     pub(crate) executed_at: Timestamp,
-    pub(crate) principal: EntityUid,
+    pub(crate) principal: &'a EntityUid,
+    pub(crate) rule: Rule<'a>,
+    pub(crate) answers: &'a mut Vec<Answer>,
+}
+
+/// What is remembered of a case: 24 bytes until the first override comes.
+#[derive(Clone, Copy)]
+struct Open {
+    executed_at: Timestamp,
+    /// Among the principals.
+    principal: u32,
     /// The place of its bundle in the file.
-    pub(crate) policy: Option<usize>,
-    pub(crate) answers: Vec<Answer>,
+    policy: Option<u32>,
+}
+
+/// The cases of a file that have not ended.
+#[derive(Default)]
+pub(crate) struct Cases {
+    open: HashMap<Key, Open>,
+    answers: HashMap<Key, Vec<Answer>>,
+    principals: Vec<EntityUid>,
+    principal_numbers: HashMap<String, u32>,
+}
+
+impl Cases {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// A decision waits for approvers.
+    pub(crate) fn begin(
+        &mut self,
+        key: Key,
+        executed_at: Timestamp,
+        principal: EntityUid,
+        policy: Option<usize>,
+    ) {
+        let text = principal.to_string();
+        let principal = match self.principal_numbers.get(&text) {
+            Some(number) => *number,
+            None => {
+                let number = u32::try_from(self.principals.len()).unwrap_or(u32::MAX);
+                self.principals.push(principal);
+                self.principal_numbers.insert(text, number);
+                number
+            }
+        };
+        let policy = policy.and_then(|at| u32::try_from(at).ok());
+        self.open.insert(key, Open { executed_at, principal, policy });
+    }
+
+    /// The case of a decision, whose own outcome is `outcome`; `None` where it has ended.
+    pub(crate) fn get<'a>(
+        &'a mut self,
+        key: &Key,
+        outcome: &'a str,
+        context: &'a Context<'_>,
+    ) -> Option<Case<'a>> {
+        let open = *self.open.get(key)?;
+        let principal = usize::try_from(open.principal).ok().and_then(|at| self.principals.get(at))?;
+        let policy = open.policy.and_then(|at| context.policies.get(usize::try_from(at).ok()?));
+        let rule = match policy.filter(|policy| policy.bundle.is_some()) {
+            None => Rule::Unknown,
+            Some(policy) => policy.rule().map_or(Rule::None, Rule::Some),
+        };
+        let answers = self.answers.entry(*key).or_default();
+        Some(Case { outcome, executed_at: open.executed_at, principal, rule, answers })
+    }
+
+    /// The case has ended.
+    pub(crate) fn end(&mut self, key: &Key) {
+        self.open.remove(key);
+        self.answers.remove(key);
+    }
 }
 
 /// An override in a case.
@@ -40,9 +113,6 @@ pub(crate) struct Answer {
     counts: bool,
 }
 
-/// The open cases, by the execution's key.
-pub(crate) type Cases = HashMap<Key, Box<Case>>;
-
 /// What the bundle says about overriding.
 #[derive(Clone, Copy)]
 pub(crate) enum Rule<'a> {
@@ -53,7 +123,7 @@ pub(crate) enum Rule<'a> {
     Some(&'a OverrideRule),
 }
 
-impl Case {
+impl Case<'_> {
     /// Until when an override can be issued.
     fn limit(&self, rule: &OverrideRule) -> Option<Timestamp> {
         self.executed_at.checked_add_ms(rule.expires_ms()?)
@@ -65,17 +135,16 @@ impl Case {
         record: RecordId,
         predicate: Override,
         trusted: bool,
-        rule: Rule<'_>,
         findings: &mut Findings,
     ) {
-        let principal = &self.principal;
+        let principal = self.principal;
         if predicate.approver == principal.id() || predicate.approver == principal.to_string() {
             let reason = format!("the approver `{}` submitted the execution", predicate.approver);
             findings.fail(CheckId::OverrideSeparation, reason);
         } else if !findings.failed(CheckId::OverrideSeparation) {
             findings.pass(CheckId::OverrideSeparation);
         }
-        let counts = match rule {
+        let counts = match self.rule {
             Rule::Unknown => {
                 let reason = "the bundle with the rule for overrides is not there";
                 findings.unknown(CheckId::OverrideQuorum, reason);
@@ -127,9 +196,9 @@ impl Case {
     }
 
     /// The case was resolved.
-    pub(crate) fn resolve(&self, predicate: &Resolution, rule: Rule<'_>, findings: &mut Findings) {
+    pub(crate) fn resolve(&self, predicate: &Resolution, findings: &mut Findings) {
         let check = CheckId::Resolution;
-        match rule {
+        match self.rule {
             Rule::Unknown => findings.unknown(check, "the bundle with the rule for overrides is not there"),
             Rule::None => findings.fail(check, "the bundle lets nobody override"),
             Rule::Some(rule) if *rule != predicate.rule => {

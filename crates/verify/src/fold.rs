@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Memory: 44 bytes of slot for a decision (at most 64 with what a table keeps free), 16 for any other record, and
-//! the cases that are open.
+//! for the cases that are open as much again, and what was said in them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,7 +22,7 @@ use chancery_core::time::Timestamp;
 
 use crate::artefact::{standing, standing_unlogged};
 use crate::ask::Part;
-use crate::cases::{Case, Cases, Rule};
+use crate::cases::Cases;
 use crate::check::CheckId;
 use crate::context::{Context, Scope};
 use crate::entry::{Body, BuildFact, DecisionFacts, Entry, Judged, Link, Opened, What};
@@ -93,7 +93,7 @@ impl<'a> Fold<'a> {
             records: Table::new(),
             nonces: HashSet::new(),
             outcomes: Outcomes::default(),
-            cases: Cases::new(),
+            cases: Cases::default(),
             in_force: HashMap::new(),
             logged_builds: HashSet::new(),
             policy_uses: vec![Use::default(); context.policies.len()],
@@ -217,14 +217,7 @@ impl<'a> Fold<'a> {
             self.unopened.insert(facts.link.key, Unopened { line, index, execution_id });
         }
         if facts.state == ExecutionState::PendingOverride {
-            let case = Case {
-                outcome: facts.outcome,
-                executed_at: facts.executed_at,
-                principal: facts.principal,
-                policy: facts.policy,
-                answers: Vec::new(),
-            };
-            self.cases.insert(facts.link.key, Box::new(case));
+            self.cases.begin(facts.link.key, facts.executed_at, facts.principal, facts.policy);
         }
     }
 
@@ -381,14 +374,13 @@ impl<'a> Fold<'a> {
             findings.fail(check, format!("the decision is `{}` and waits for nobody", slot.state()));
             return;
         }
-        let context = self.context;
-        let Some(case) = self.cases.get_mut(&link.key) else {
+        let outcome = self.outcomes.name(slot.outcome()).unwrap_or_default();
+        let Some(mut case) = self.cases.get(&link.key, outcome, self.context) else {
             findings.fail(check, "the case had ended before");
             return;
         };
         findings.pass(check);
-        let rule = rule_of(context, case.policy);
-        case.answer(record, statement.predicate, trusted, rule, findings);
+        case.answer(record, statement.predicate, trusted, findings);
     }
 
     fn judge_resolution(&mut self, statement: &Statement<Resolution>, link: Link, findings: &mut Findings) {
@@ -398,11 +390,13 @@ impl<'a> Fold<'a> {
             findings.fail(check, format!("the decision is `{}` and waits for nobody", slot.state()));
             return;
         }
-        let Some(case) = self.cases.remove(&link.key) else {
+        let outcome = self.outcomes.name(slot.outcome()).unwrap_or_default();
+        let Some(case) = self.cases.get(&link.key, outcome, self.context) else {
             findings.fail(check, "the case had ended before");
             return;
         };
-        case.resolve(&statement.predicate, rule_of(self.context, case.policy), findings);
+        case.resolve(&statement.predicate, findings);
+        self.cases.end(&link.key);
         slot.resolve(self.outcomes.number(&statement.predicate.final_outcome));
         self.put(&link.key, slot);
     }
@@ -545,14 +539,6 @@ pub(crate) struct Finished {
     pub(crate) tally: Tally,
     pub(crate) counts: Counts,
     pub(crate) outside: u64,
-}
-
-fn rule_of<'a>(context: &'a Context<'_>, policy: Option<usize>) -> Rule<'a> {
-    let policy = policy.and_then(|at| context.policies.get(at));
-    match policy.filter(|policy| policy.bundle.is_some()) {
-        None => Rule::Unknown,
-        Some(policy) => policy.rule().map_or(Rule::None, Rule::Some),
-    }
 }
 
 fn record_unlogged(tally: &mut Tally, check: CheckId, spot: Spot<'_>, standing: Result<(), Standing>) {
