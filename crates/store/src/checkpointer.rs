@@ -18,8 +18,12 @@ use crate::error::StoreError;
 use crate::hook::{Step, StepHook};
 use crate::open::Options;
 
-/// WAL bytes from which copying is worth its sync: 1,000 pages, SQLite's own default.
-const PASSIVE_FROM_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes of records from which copying is worth its sync: what SQLite's own default (1,000 pages of 4 KiB) comes
+/// to. Counted by what was committed and not by the file, which keeps its size when it is begun anew.
+const PASSIVE_FROM_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a transaction counts for beside its records.
+const COMMIT_BYTES: usize = 4 * 1024;
 
 /// How long `TRUNCATE` waits for readers while the writer is held back, ms.
 const TRUNCATE_WAIT_MS: u32 = 20;
@@ -38,23 +42,22 @@ pub(crate) struct Bell {
 
 #[derive(Default)]
 struct State {
-    work: bool,
+    committed_bytes: usize,
     truncate: bool,
     stop: bool,
 }
 
 impl Bell {
-    /// Tells that something was committed.
-    pub(crate) fn ring(&self) {
-        self.change(|state| state.work = true);
+    /// Tells that records of so many bytes were committed.
+    pub(crate) fn ring(&self, bytes: usize) {
+        self.change(|state| {
+            state.committed_bytes = state.committed_bytes.saturating_add(bytes).saturating_add(COMMIT_BYTES);
+        });
     }
 
     /// Asks for an empty log as soon as can be: what was erased is still in it.
     pub(crate) fn ring_truncate(&self) {
-        self.change(|state| {
-            state.work = true;
-            state.truncate = true;
-        });
+        self.change(|state| state.truncate = true);
     }
 
     /// Keeps `TRUNCATE` away while a transaction is open.
@@ -127,19 +130,16 @@ impl Worker {
         loop {
             {
                 let mut state = bell.state.lock().unwrap_or_else(PoisonError::into_inner);
-                while !state.work && !state.stop {
+                while state.committed_bytes < PASSIVE_FROM_BYTES && !state.truncate && !state.stop {
                     state = bell.rung.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
                 if state.stop {
                     return;
                 }
-                state.work = false;
+                state.committed_bytes = 0;
                 truncate |= std::mem::take(&mut state.truncate);
             }
             let bytes = std::fs::metadata(&self.wal).map_or(0, |file| file.len());
-            if bytes < PASSIVE_FROM_BYTES && !truncate {
-                continue;
-            }
             match self.checkpoint(truncate || bytes > self.wal_bytes_max) {
                 Ok(true) => truncate = false,
                 Ok(false) => self.pause(truncate),
@@ -157,7 +157,7 @@ impl Worker {
         let state = self.bell.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.bell.rung.wait_timeout_while(state, TRUNCATE_PAUSE, |state| !state.stop);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.work |= again;
+        state.truncate |= again;
     }
 
     /// Copies frames; false if the log could not be emptied though it was asked for.

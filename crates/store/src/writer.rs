@@ -260,10 +260,9 @@ impl Worker {
         drop(gate);
         let erased = entries.iter().any(|entry| matches!(entry.body, Body::Erasure(_)));
         if erased {
-            bell.ring_truncate()
-        } else {
-            bell.ring()
+            bell.ring_truncate();
         }
+        bell.ring(entries.iter().map(NewEntry::weight).sum());
         self.head.send_replace(written.state.head());
         self.ready = Some(Ready { connection, state: written.state });
         Ok(written.answers)
@@ -293,7 +292,7 @@ impl Worker {
             }
         }
         drop(gate);
-        bell.ring();
+        bell.ring(0);
     }
 
     fn step(&self, step: Step) -> Result<(), StoreError> {

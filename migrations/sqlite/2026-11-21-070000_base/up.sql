@@ -28,7 +28,7 @@ CREATE TABLE log_head (
     chain_hash        TEXT    NOT NULL CHECK (length(chain_hash) = 64),
     frontier          TEXT    NOT NULL CHECK (length(frontier) % 64 = 0),
     newest_claimed_at TEXT
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER log_head_moves_forward BEFORE UPDATE ON log_head
 WHEN NEW.tenant <> OLD.tenant OR NEW.size <= OLD.size
@@ -361,16 +361,11 @@ BEGIN
     SELECT RAISE(ABORT, 'log_entries takes indexes beyond the head only');
 END;
 
--- The same for decisions, and an execution id is taken once: a second row with it is passed over, so that the
--- writer sees that nothing was inserted.
-CREATE TRIGGER decisions_beyond_head BEFORE INSERT ON decisions
-WHEN NEW.log_index < (SELECT size FROM log_head WHERE tenant = NEW.tenant)
-BEGIN
-    SELECT RAISE(ABORT, 'decisions takes indexes beyond the head only');
-END;
-
+-- The same for decisions, and an execution id is taken once. Such a row is passed over, so that the writer sees by
+-- the number of rows whether the id was free, without a look-up of its own. One trigger, since it runs for each.
 CREATE TRIGGER decisions_once BEFORE INSERT ON decisions
-WHEN EXISTS (SELECT 1 FROM decisions WHERE tenant = NEW.tenant AND execution_id = NEW.execution_id)
+WHEN NEW.log_index < (SELECT size FROM log_head WHERE tenant = NEW.tenant)
+    OR EXISTS (SELECT 1 FROM decisions WHERE tenant = NEW.tenant AND execution_id = NEW.execution_id)
 BEGIN
     SELECT RAISE(IGNORE);
 END;
@@ -436,7 +431,8 @@ CREATE TRIGGER log_tiles_once BEFORE INSERT ON log_tiles
 WHEN EXISTS (SELECT 1 FROM log_tiles t WHERE (t.tenant = NEW.tenant AND t.level = NEW.level AND t.tile_index = NEW.tile_index))
 BEGIN SELECT RAISE(ABORT, 'log_tiles has this key already'); END;
 CREATE TRIGGER openings_once BEFORE INSERT ON openings
-WHEN EXISTS (SELECT 1 FROM openings t WHERE t.tenant = NEW.tenant AND t.log_index = NEW.log_index) AND NEW.log_index < (SELECT size FROM log_head h WHERE h.tenant = NEW.tenant)
+WHEN NEW.log_index < (SELECT size FROM log_head h WHERE h.tenant = NEW.tenant)
+    AND EXISTS (SELECT 1 FROM openings t WHERE t.tenant = NEW.tenant AND t.log_index = NEW.log_index)
 BEGIN SELECT RAISE(ABORT, 'openings has this key already'); END;
 CREATE TRIGGER bundles_once BEFORE INSERT ON bundles
 WHEN EXISTS (SELECT 1 FROM bundles t WHERE (t.tenant = NEW.tenant AND t.policy_id = NEW.policy_id AND t.policy_version = NEW.policy_version) OR (t.tenant = NEW.tenant AND t.bundle_hash = NEW.bundle_hash))

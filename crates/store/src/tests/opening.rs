@@ -78,7 +78,7 @@ fn a_store_of_a_newer_program_is_refused() {
 fn a_full_disk_is_said_so_and_nothing_is_half_written() {
     let fixture = Fixture::new();
     drop(fixture.begun());
-    let pages = fs::metadata(fixture.path()).unwrap().len() / 4_096;
+    let pages = fs::metadata(fixture.path()).unwrap().len() / 8_192;
     let mut limited = options();
     limited.pages_max = Some(u32::try_from(pages).unwrap() + 20);
     let store = Store::open(&fixture.path(), limited).unwrap();
