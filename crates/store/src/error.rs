@@ -240,7 +240,7 @@ impl StoreError {
     }
 }
 
-/// `?` inside diesel's transactions needs this; the places that know more call [`StoreError::database`].
+/// `?` inside diesel's transactions needs this; the places that know more sort it themselves.
 impl From<DieselError> for StoreError {
     fn from(error: DieselError) -> Self {
         Self::database("run a statement", error)
