@@ -19,7 +19,11 @@ fn clients(url: &str, round: usize) -> Vec<thread::JoinHandle<Vec<String>>> {
             let mut acknowledged = Vec::new();
             loop {
                 let id = format!("claim-{round}-{client}-{}", acknowledged.len());
-                match agent.post(&url).send(claim(&id).to_string().as_bytes()) {
+                match agent
+                    .post(&url)
+                    .content_type("application/json")
+                    .send(claim(&id).to_string().as_bytes())
+                {
                     Ok(answer) if answer.status() == 201 => acknowledged.push(id),
                     _ => return acknowledged,
                 }

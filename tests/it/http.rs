@@ -31,7 +31,8 @@ pub(crate) fn claim(id: &str) -> Value {
 /// An answer whatever its status: status, content type, body.
 pub(crate) fn post(url: &str, body: &[u8]) -> (u16, String, String) {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let mut answer = agent.post(url).content_type("application/json").send(body).unwrap();
+    let kind = if url.ends_with(":batch") { "application/x-ndjson" } else { "application/json" };
+    let mut answer = agent.post(url).content_type(kind).send(body).unwrap();
     let kind = answer.headers().get("content-type").map_or("", |kind| kind.to_str().unwrap()).to_owned();
     (answer.status().as_u16(), kind, answer.body_mut().read_to_string().unwrap())
 }
@@ -153,7 +154,11 @@ fn a_stopping_server_finishes_what_it_has_begun() {
                 let mut acknowledged = Vec::new();
                 for number in 0.. {
                     let id = format!("claim-{client}-{number}");
-                    match agent.post(&url).send(claim(&id).to_string().as_bytes()) {
+                    match agent
+                        .post(&url)
+                        .content_type("application/json")
+                        .send(claim(&id).to_string().as_bytes())
+                    {
                         Ok(answer) if answer.status() == 201 => acknowledged.push(id),
                         _ => return acknowledged,
                     }

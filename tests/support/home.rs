@@ -21,9 +21,14 @@ impl Home {
         static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
         let template = TEMPLATE.get_or_init(|| {
             let folder = tempfile::tempdir().unwrap();
-            let policies = repository().join("policies");
-            let arguments = ["init", "--no-input", "--environment", "test", "--tenant", "acme", "--policies"];
-            run(chancery(folder.path()).args(arguments), [&policies]).expect(0);
+            let policies = folder.path().join("policies");
+            fs::create_dir(&policies).unwrap();
+            copy_folder(&repository().join("policies"), &policies);
+            run(
+                &mut chancery(folder.path()),
+                ["init", "--no-input", "--environment", "test", "--tenant", "acme"],
+            )
+            .expect(0);
             folder
         });
         let copy = tempfile::tempdir().unwrap();

@@ -71,6 +71,7 @@ impl Failure {
     /// A failure of a use case, all its faults included.
     pub fn of(failure: &impl runtime::Failure) -> Self {
         let exit = match failure.whose() {
+            Cause::Caller if failure.code() == "bundle.invalid" => Exit::PolicyInvalid,
             Cause::Caller => Exit::Usage,
             Cause::Conflict => Exit::Conflict,
             Cause::Refused => Exit::NotAuthorised,

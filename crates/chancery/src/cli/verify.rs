@@ -64,6 +64,6 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<Exit, Failure>
 }
 
 fn unreadable(path: &std::path::Path, error: &std::io::Error) -> Failure {
-    Failure::because(Exit::Usage, format!("cannot read `{}`", path.display()), error)
+    Failure::because(Exit::Runtime, format!("cannot read `{}`", path.display()), error)
         .help("give the path of a file that this user can read")
 }
