@@ -78,7 +78,6 @@ async fn method_not_allowed() -> Problem {
 }
 
 /// The panic's own words go to stderr, by Rust's own hook; they may hold what must not be in a log line or answer.
-#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
 fn panicked(_: Box<dyn Any + Send>) -> Response {
     tracing::error!("a handler panicked");
     Problem::internal().into_response()

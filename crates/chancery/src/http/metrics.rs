@@ -153,8 +153,10 @@ impl Drop for UnderWay {
     }
 }
 
-/// A handle that records nothing: the recorder is the process's, and tests share a process.
+/// A recorder of a test's own: the process has one, and tests share a process.
 #[cfg(test)]
-pub(super) fn detached() -> PrometheusHandle {
-    builder().unwrap().build_recorder().handle()
+pub(super) fn local() -> (metrics_exporter_prometheus::PrometheusRecorder, PrometheusHandle) {
+    let recorder = builder().unwrap().build_recorder();
+    let handle = recorder.handle();
+    (recorder, handle)
 }

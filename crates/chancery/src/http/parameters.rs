@@ -27,7 +27,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Segments {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn undecodable(_: RawPathParamsRejection) -> Problem {
     Problem::new(
         StatusCode::BAD_REQUEST,

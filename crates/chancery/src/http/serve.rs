@@ -94,3 +94,95 @@ fn connection_builder(limits: Limits) -> Builder<TokioExecutor> {
         .max_concurrent_streams(HTTP2_STREAMS_MAX);
     builder
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, Bytes};
+    use axum::routing::get;
+    use futures::StreamExt as _;
+    use std::io;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::sync::oneshot;
+
+    const LIMITS: Limits = Limits {
+        header_timeout: Duration::from_millis(300),
+        drain_timeout: Duration::from_secs(10),
+        connections_max: 2,
+    };
+
+    /// A server on a free port, and how to stop it.
+    async fn start(
+        router: Router,
+    ) -> (std::net::SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(serve(listener, router, LIMITS, async {
+            let _ = stopped.await;
+        }));
+        (address, stop, served)
+    }
+
+    /// Sends text and reads until the server closes.
+    async fn exchange(address: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // A connection that is cut may also be reset; what came before counts.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    const CLOSE: &str = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+
+    #[tokio::test]
+    async fn headers_that_do_not_come_end_the_connection() {
+        let (address, _stop, _) = start(Router::new().route("/", get(|| async { "here" }))).await;
+        assert!(exchange(address, CLOSE).await.ends_with("here"));
+        let slow = exchange(address, "GET / HTTP/1.1\r\nhost: loc").await;
+        assert!(!slow.contains("200"), "{slow}");
+    }
+
+    #[tokio::test]
+    async fn a_head_beyond_its_limit_is_refused() {
+        let (address, _stop, _) = start(Router::new().route("/", get(|| async { "here" }))).await;
+        let long =
+            format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(2 * HEAD_BYTES_MAX));
+        let answer = exchange(address, &long).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_fails_in_the_middle_has_no_end() {
+        let body = || async {
+            let pieces = [Ok(Bytes::from_static(b"half")), Err(io::Error::other("broken"))];
+            Body::from_stream(futures::stream::iter(pieces).then(|piece| async {
+                // What was there before goes out first.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                piece
+            }))
+        };
+        let (address, _stop, _) = start(Router::new().route("/", get(body))).await;
+        let answer = exchange(address, CLOSE).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && !answer.ends_with("0\r\n\r\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_finished_before_the_server_ends() {
+        let (begun, mut begins) = tokio::sync::mpsc::channel(1);
+        let slow = move || async move {
+            begun.send(()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            "done"
+        };
+        let (address, stop, served) = start(Router::new().route("/", get(slow))).await;
+        let client = tokio::spawn(async move { exchange(address, CLOSE).await });
+        begins.recv().await.unwrap();
+        stop.send(()).unwrap();
+        served.await.unwrap();
+        assert!(client.await.unwrap().ends_with("done"));
+        assert!(TcpStream::connect(address).await.is_err(), "nothing listens any more");
+    }
+}

@@ -164,11 +164,34 @@ async fn readiness_names_what_stands_in_the_way() {
 }
 
 #[tokio::test]
-async fn metrics_are_text_for_prometheus() {
-    let api = Api::new();
+async fn metrics_count_what_was_answered() {
+    let (recorder, handle) = crate::http::metrics::local();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let api = Api::with(|options| options.metrics = handle);
+    api.decide("x", "1").await;
+    api.decide("x", "1").await;
+    api.decide("y", "1.5").await;
+    api.get("/made-up/4711").await;
+    let strange = Request::builder().method("MADEUP").uri("/v1/decisions").body(Body::empty()).unwrap();
+    send(&api.router, strange).await;
     let answer = send(&api.operator, at("/metrics")).await;
-    assert_eq!(answer.status, 200);
     assert!(answer.header(header::CONTENT_TYPE).starts_with("text/plain; version=0.0.4"));
+    let size = api.runtime.records().head().unwrap().size;
+    for line in [
+        "chancery_decisions_total{policy=\"small-claims\",outcome=\"approve\",state=\"completed\"} 1"
+            .to_owned(),
+        "chancery_decide_seconds_count 2".to_owned(),
+        "chancery_http_requests_total{method=\"POST\",route=\"/v1/decisions\",status=\"201\"} 1".to_owned(),
+        "chancery_http_requests_total{method=\"POST\",route=\"/v1/decisions\",status=\"200\"} 1".to_owned(),
+        "chancery_http_requests_total{method=\"POST\",route=\"/v1/decisions\",status=\"422\"} 1".to_owned(),
+        "chancery_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"} 1".to_owned(),
+        "chancery_http_requests_total{method=\"other\",route=\"/v1/decisions\",status=\"405\"} 1".to_owned(),
+        "chancery_http_requests_in_flight 0".to_owned(),
+        format!("chancery_log_entries {size}"),
+    ] {
+        assert!(answer.text().lines().any(|found| found == line), "{line} is not in\n{}", answer.text());
+    }
+    assert!(!answer.text().contains("4711") && !answer.text().contains("MADEUP"));
 }
 
 /// Where log lines go in a test.

@@ -203,7 +203,7 @@ impl Api {
             runtime: runtime.clone(),
             authentication: Authentication::Dev { principal: "claims-core".into() },
             clock: clock.clone(),
-            metrics: metrics::detached(),
+            metrics: metrics::local().1,
             database,
             public_log: false,
             request_timeout: Duration::from_secs(60),
