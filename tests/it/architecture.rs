@@ -17,10 +17,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
         "chancery-runtime",
         &["chancery-core", "chancery-policy", "chancery-store", "chancery-supply", "chancery-verify"],
     ),
-    (
-        "chancery",
-        &["chancery-core", "chancery-policy", "chancery-runtime", "chancery-supply", "chancery-verify"],
-    ),
+    ("chancery", &["chancery-core", "chancery-policy", "chancery-runtime", "chancery-verify"]),
 ];
 
 /// What a pure crate must never reach, by whatever way: waiting, SQL, HTTP, random sources.

@@ -2,6 +2,14 @@
 //!
 //! Each module is one subject. They run in parallel, each in a temporary folder of its own.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "a failure here is a failed test"
+)]
+
 mod architecture;
 mod bad_input;
 mod bundles;

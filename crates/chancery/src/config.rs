@@ -84,8 +84,11 @@ connections_max = 1024
 log_format = "text"
 "#;
 
+/// A number's key, how to get it, and the least and the greatest that it may be.
+type Range = (&'static str, fn(&Config) -> u64, u64, u64);
+
 /// Numbers and what they may be.
-const RANGES: [(&str, fn(&Config) -> u64, u64, u64); 5] = [
+const RANGES: [Range; 5] = [
     ("checkpoint_interval_ms", |c| c.checkpoint_interval_ms, 50, 60_000),
     ("request_timeout_ms", |c| c.request_timeout_ms, 100, 600_000),
     ("header_timeout_ms", |c| c.header_timeout_ms, 100, 600_000),
@@ -255,7 +258,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(&str, &[(&str, &str)], &str); 7] = [
+        type Variables = &'static [(&'static str, &'static str)];
+        let cases: [(&str, Variables, &str); 7] = [
             ("tenant = \"acme\"\n", &[], "log_host"),
             ("tenant = \"ACME\"\nlog_host = \"l\"\n", &[], "ACME"),
             (&format!("{FILE}lisen = \"127.0.0.1:1\"\n"), &[], "lisen"),

@@ -36,10 +36,18 @@ pub enum Exit {
     Conflict = 11,
 }
 
+impl Exit {
+    /// The number, 0 to 11.
+    fn code(self) -> u8 {
+        #[expect(clippy::as_conversions, reason = "the discriminants are the exit codes, all below 12")]
+        let code = self as u8;
+        code
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        #[expect(clippy::as_conversions, reason = "the discriminants are the exit codes, all below 12")]
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -148,7 +156,7 @@ impl std::error::Error for Failure {}
 
 impl Diagnostic for Failure {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as _)
+        self.help.as_ref().map(|help| -> Box<dyn fmt::Display + 'a> { Box::new(help) })
     }
 }
 

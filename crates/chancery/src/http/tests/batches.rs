@@ -14,6 +14,14 @@ use super::support::{Api, request};
 const PATH: &str = "/v1/decisions:batch";
 const NDJSON: &str = "application/x-ndjson";
 
+type Pieces = mpsc::Receiver<Result<Bytes, std::io::Error>>;
+
+/// A body whose pieces come when a test sends them.
+fn coming(pieces: Pieces) -> Body {
+    let next = |mut pieces: Pieces| async { pieces.recv().await.map(|piece| (piece, pieces)) };
+    Body::from_stream(futures::stream::unfold(pieces, next))
+}
+
 #[tokio::test]
 async fn each_line_has_its_answer_in_order_and_bad_ones_take_no_other_with_them() {
     let api = Api::new();
@@ -68,7 +76,7 @@ async fn the_log_has_the_lines_in_their_order() {
 async fn an_answer_comes_before_the_next_line_is_sent() {
     let api = Api::new();
     let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
-    let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver));
+    let body = coming(receiver);
     let request_ = Request::builder().method(Method::POST).uri(PATH).header(header::CONTENT_TYPE, NDJSON);
     let response = api.router.clone().oneshot(request_.body(body).unwrap()).await.unwrap();
     let mut answers = response.into_body();
@@ -87,7 +95,7 @@ async fn an_input_that_stops_coming_ends_with_a_line_that_says_so() {
     let api = Api::with(|options| options.request_timeout = Duration::from_millis(200));
     let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
     sender.send(Ok(format!("{}\n{{", request("one", "1")).into())).await.unwrap();
-    let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver));
+    let body = coming(receiver);
     let lines = api.post(PATH, NDJSON, body).await.lines();
     assert_eq!(lines[0]["execution_id"], "one");
     assert_eq!((&lines[1]["line"], &lines[1]["code"]), (&json!(2), &json!("request.timeout")));
