@@ -75,7 +75,7 @@ impl Store {
                     .filter(bundles::policy_id.eq(bundle.policy_id.as_str()))
                     .filter(bundles::policy_version.eq(bundle.policy_version.as_str()))
                     .select(bundles::bundle_hash)
-                    .first(connection)
+                    .get_result(connection)
                     .optional()
                     .map_err(|error| StoreError::database("look for a bundle", error))?;
                 if let Some(hash) = published {
@@ -209,7 +209,7 @@ impl Reader<'_> {
             .filter(bundles::policy_id.eq(policy.as_str()))
             .filter(bundles::policy_version.eq(version.as_str()))
             .select(bundles::bundle_hash)
-            .first(self.connection)
+            .get_result(self.connection)
             .optional()
             .map_err(|error| StoreError::database("read a bundle", error))?;
         match hash {
@@ -234,7 +234,7 @@ impl Reader<'_> {
                 bundles::sum,
                 bundles::signature,
             ))
-            .first(self.connection)
+            .get_result(self.connection)
             .optional()
             .map_err(|error| StoreError::database("read a bundle", error))?;
         let Some((policy, version, _, sum, signature)) = row else { return Ok(None) };

@@ -402,7 +402,7 @@ fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
 fn read_settings(connection: &mut SqliteConnection) -> Result<Option<Settings>, StoreError> {
     let row: Option<(String, String, String)> = settings::table
         .select((settings::tenant, settings::log_origin, settings::environment))
-        .first(connection)
+        .get_result(connection)
         .optional()
         .map_err(|error| StoreError::database("read the settings", error))?;
     let Some((tenant, log_origin, environment)) = row else { return Ok(None) };

@@ -3,6 +3,9 @@
 //! A [`Reader`] lives inside one read transaction, so that what it says is of one moment: a decision, its entry
 //! and its resolution fit together. Rows are parsed into the core's types on the way out; what does not parse, or
 //! does not hash to what it says, is [`StoreError::Corrupt`].
+//!
+//! Rows that a unique key finds are read with `get_result` and not with `first`: diesel binds the value of the `LIMIT`
+//! that `first` adds, and SQLite prepares a statement anew whenever such a value is bound.
 
 mod decisions;
 mod entries;

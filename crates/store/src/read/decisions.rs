@@ -130,7 +130,7 @@ pub(crate) fn known_decision(
                 resolutions::resolved_at.nullable(),
             ),
         ))
-        .first(connection)
+        .get_result(connection)
         .optional()
         .map_err(|error| StoreError::database("read a decision", error))?;
     let Some((row, end)) = row else { return Ok(None) };

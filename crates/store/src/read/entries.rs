@@ -87,7 +87,7 @@ pub(super) fn entry(
         .filter(log_entries::tenant.eq(tenant.as_str()))
         .filter(log_entries::log_index.eq(to_sql(index)))
         .select(Row::as_select())
-        .first(connection)
+        .get_result(connection)
         .optional()
         .map_err(|error| StoreError::database("read an entry", error))?;
     let mut entries = complete(connection, tenant, row.into_iter().collect())?;
@@ -233,7 +233,7 @@ impl Reader<'_> {
             .filter(openings::tenant.eq(self.tenant.as_str()))
             .filter(openings::log_index.eq(to_sql(index)))
             .select(OPENING)
-            .first(self.connection)
+            .get_result(self.connection)
             .optional()
             .map_err(|error| StoreError::database("read an opening", error))?;
         row.map(opening).transpose()

@@ -29,7 +29,7 @@ fn head_row(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<Head
             log_head::frontier,
             log_head::newest_claimed_at,
         ))
-        .first(connection)
+        .get_result(connection)
         .optional()
         .map_err(|error| StoreError::database("read the log's head", error))?
         .ok_or_else(|| StoreError::corrupt(HEAD, tenant, Missing))
@@ -140,7 +140,7 @@ fn tile(connection: &mut SqliteConnection, tenant: &TenantId, tile: &Tile) -> Re
                 .filter(log_tiles::level.eq(i32::from(level)))
                 .filter(log_tiles::tile_index.eq(to_sql(tile.index())))
                 .select(log_tiles::hashes)
-                .first(connection)
+                .get_result(connection)
                 .optional()
                 .map_err(|error| StoreError::database("read a tile", error))?;
             match stored {
@@ -268,7 +268,7 @@ impl Reader<'_> {
             .filter(checkpoints::tenant.eq(self.tenant.as_str()))
             .filter(checkpoints::size.eq(to_sql(size)))
             .select(CHECKPOINT)
-            .first(self.connection)
+            .get_result(self.connection)
             .optional()
             .map_err(|error| StoreError::database("read a checkpoint", error))?;
         row.map(checkpoint).transpose()

@@ -178,7 +178,7 @@ impl Reader<'_> {
                 build_identities::signature,
                 build_identities::sbom,
             ))
-            .first(self.connection)
+            .get_result(self.connection)
             .optional()
             .map_err(|error| StoreError::database("read a build identity", error))?;
         row.map(build).transpose()
@@ -193,7 +193,7 @@ impl Reader<'_> {
             .filter(tenant_keys::tenant.eq(self.tenant.as_str()))
             .filter(tenant_keys::purpose.eq(purpose))
             .select((tenant_keys::purpose, tenant_keys::wrapped, tenant_keys::created_at))
-            .first(self.connection)
+            .get_result(self.connection)
             .optional()
             .map_err(|error| StoreError::database("read a tenant's key", error))?;
         let Some((purpose, wrapped, created_at)) = row else { return Ok(None) };
@@ -207,7 +207,7 @@ impl Reader<'_> {
             .filter(activations::tenant.eq(self.tenant.as_str()))
             .filter(activations::record_id.eq(record_id))
             .select(activations::log_index)
-            .first(self.connection)
+            .get_result(self.connection)
             .optional()
             .map_err(|error| StoreError::database("look for an activation", error))?;
         index.map(|index| from_sql(ACTIVATIONS, index, index)).transpose()

@@ -95,7 +95,7 @@ pub(super) fn admit_activation(
         .filter(bundles::policy_id.eq(activation.policy_id.as_str()))
         .filter(bundles::policy_version.eq(activation.policy_version.as_str()))
         .select(bundles::bundle_hash)
-        .first(connection)
+        .get_result(connection)
         .optional()
         .map_err(|error| StoreError::database("look for a bundle", error))?;
     if published != Some(activation.bundle_hash.to_string()) {
@@ -173,7 +173,7 @@ pub(super) fn recorded(
         .filter(decisions::tenant.eq(tenant.as_str()))
         .filter(decisions::execution_id.eq(execution_id.as_str()))
         .select((decisions::log_index, decisions::execution_fingerprint))
-        .first(connection)
+        .get_result(connection)
         .optional()
         .map_err(|error| StoreError::database("look for a decision", error))?;
     let Some((index, fingerprint)) = row else { return Ok(None) };
@@ -192,7 +192,7 @@ pub(super) fn admit_second(
                 .filter(resolutions::tenant.eq(tenant.as_str()))
                 .filter(resolutions::execution_id.eq(row.execution_id.as_str()))
                 .select(resolutions::log_index)
-                .first(connection)
+                .get_result(connection)
                 .optional()
                 .map_err(|error| StoreError::database("look for a resolution", error))?,
             &row.execution_id,
@@ -202,7 +202,7 @@ pub(super) fn admit_second(
                 .filter(confirmations::tenant.eq(tenant.as_str()))
                 .filter(confirmations::execution_id.eq(row.execution_id.as_str()))
                 .select(confirmations::log_index)
-                .first(connection)
+                .get_result(connection)
                 .optional()
                 .map_err(|error| StoreError::database("look for a confirmation", error))?,
             &row.execution_id,
@@ -228,7 +228,7 @@ pub(super) fn admit_override(
         .filter(overrides::tenant.eq(tenant.as_str()))
         .filter(overrides::record_id.eq(entry.record_id.to_string()))
         .select(overrides::log_index)
-        .first(connection)
+        .get_result(connection)
         .optional()
         .map_err(|error| StoreError::database("look for an override", error))?;
     match index {

@@ -317,7 +317,7 @@ pub(super) fn insert_erasure(
             .filter(decisions::tenant.eq(tenant))
             .filter(decisions::execution_id.eq(execution.execution_id.as_str()))
             .select(decisions::log_index)
-            .first(connection)
+            .get_result(connection)
             .map_err(failed)?;
         diesel::insert_into(erasure_subjects::table)
             .values((
@@ -332,7 +332,7 @@ pub(super) fn insert_erasure(
             .filter(openings::tenant.eq(tenant))
             .filter(openings::log_index.eq(decision))
             .select(openings::log_index)
-            .first::<i64>(connection)
+            .get_result::<i64>(connection)
             .optional()
             .map_err(failed)?;
         // What is gone already does not come back, not even in part.
