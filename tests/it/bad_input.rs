@@ -223,3 +223,51 @@ fn bad_http_requests_are_problem_documents() {
         assert!(serde_json::from_str::<Value>(&body).unwrap()["code"].is_string(), "{body}");
     }
 }
+
+#[test]
+fn a_signal_is_hidden_or_the_export_refused() {
+    let home = Home::new();
+    decide(&home, &claim_signals().to_string()).expect(0);
+    let export = |arguments: &[&str]| {
+        let mut command = chancery(home.path());
+        run(command.args(["export", "--out", "x.evidence.jsonl"]).args(arguments), [] as [&str; 0])
+    };
+    let misspelled = export(&["--disclosure", "partial", "--hide", "vehicleclaim"]).expect(2);
+    assert!(misspelled.err.contains("vehicleclaim"), "{}", misspelled.err);
+    export(&["--hide", "vehicleClaim"]).expect(2);
+    assert!(!home.file("x.evidence.jsonl").exists());
+    export(&["--disclosure", "partial", "--hide", "policyAnnualPremium", "--from", "2020-01-01"]).expect(0);
+    let text = std::fs::read_to_string(home.file("x.evidence.jsonl")).unwrap();
+    assert!(text.contains("vehicleClaim") && !text.contains("1406.91"));
+    let ask = ["--environment", "test", "--without", "build", "--root"];
+    let report =
+        run(chancery_verify().arg("--json").arg(home.file("x.evidence.jsonl")).args(ask), [home.root_pub()]);
+    assert_eq!(
+        report.expect(0).json()["counts"]["reproduced"],
+        0,
+        "what is opened in part is not evaluated again"
+    );
+}
+
+#[test]
+fn a_batch_decides_under_the_policy_that_was_named() {
+    let home = Home::new();
+    let mut other = claim("claim-2");
+    other["policy"] = json!("loan-approval");
+    let mut unnamed = claim("claim-3");
+    unnamed.as_object_mut().unwrap().remove("policy");
+    let file = home.file("batch.ndjson");
+    std::fs::write(&file, format!("{}\n{other}\n{unnamed}\n", claim("claim-1"))).unwrap();
+    let said = run(
+        chancery(home.path()).args(["decide", "claim-approval", "-o", "json", "--batch"]).arg(&file),
+        [] as [&str; 0],
+    );
+    let summary = said.expect(2).json();
+    assert_eq!(summary["decided"]["approve"], 2, "{summary}");
+    assert_eq!(summary["refused"][0]["row"], 2);
+    assert_eq!(summary["refused"][0]["errors"][0]["code"], "batch.policy");
+    std::fs::write(home.file("empty.csv"), "").unwrap();
+    let empty =
+        run(&mut chancery(home.path()), ["decide", "claim-approval", "--batch", "empty.csv"]).expect(2);
+    assert!(empty.err.contains("first line"), "{}", empty.err);
+}

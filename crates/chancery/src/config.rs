@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub const FILE_NAME: &str = "chancery.toml";
 
 /// Variables with our prefix that are no configuration: passwords must not be printed by `config show`.
-const NO_CONFIGURATION: [&str; 3] = ["CHANCERY_PASSWORD", "CHANCERY_ROOT_PASSWORD", "CHANCERY_SHARED"];
+const NO_CONFIGURATION: [&str; 2] = ["CHANCERY_PASSWORD", "CHANCERY_ROOT_PASSWORD"];
 
 /// Everything that can be set. Each field: its meaning, unit and range; the default stands in [`DEFAULTS`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -261,7 +261,7 @@ mod tests {
         type Variables = &'static [(&'static str, &'static str)];
         let cases: [(&str, Variables, &str); 7] = [
             ("tenant = \"acme\"\n", &[], "log_host"),
-            ("tenant = \"ACME\"\nlog_host = \"l\"\n", &[], "ACME"),
+            ("tenant = \"ACME\"\nlog_host = \"l\"\n", &[], "`A` for key `tenant`"),
             (&format!("{FILE}lisen = \"127.0.0.1:1\"\n"), &[], "lisen"),
             (FILE, &[("CHANCERY_LISEN", "127.0.0.1:1")], "lisen"),
             (FILE, &[("CHANCERY_LISTEN", "here")], "socket address"),

@@ -204,7 +204,7 @@ fn write(path: &Path, signed: &Signed) -> Result<(), CheckpointError> {
     let memory =
         Memory { checkpoint: signed.checkpoint.to_string(), frontier: signed.frontier.parts().to_vec() };
     let bytes = to_canonical(&memory)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(io)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");

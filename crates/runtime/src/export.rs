@@ -151,6 +151,14 @@ impl Runtime {
             .iter()
             .map(|hash| inner.load(&keyring, hash)?.ok_or(ExportError::BundleMissing { bundle: *hash }))
             .collect::<Result<Vec<_>, ExportError>>()?;
+        if let Disclosure::Partial { hidden } = &request.disclosure {
+            // A misspelled name would hide nothing, and show what was meant to be hidden.
+            let known =
+                |name: &String| bundles.iter().any(|loaded| loaded.bundle.attributes().get(name).is_some());
+            if let Some(signal) = hidden.iter().find(|name| !known(name)) {
+                return Err(ExportError::Hidden { signal: signal.clone() });
+            }
+        }
         let disclosure = disclosed(&request.disclosure, decisions, openings);
         // With the cosignatures that came since.
         let note = note.map_or_else(|| checkpoint.to_string(), |stored| stored.note);
@@ -510,6 +518,14 @@ pub enum ExportError {
         /// What was given.
         state: String,
     },
+    /// A signal to hide that no bundle of the export has.
+    #[error(
+        "no policy of these decisions has a signal `{signal}`, so nothing would be hidden: check its spelling"
+    )]
+    Hidden {
+        /// The name.
+        signal: String,
+    },
     /// There is no such decision.
     #[error("there is no decision `{execution_id}`")]
     NoDecision {
@@ -574,7 +590,11 @@ pub enum ExportError {
 impl Failure for ExportError {
     fn whose(&self) -> Cause {
         match self {
-            Self::EmptyLog | Self::Range { .. } | Self::EmptyFilter | Self::State { .. } => Cause::Caller,
+            Self::EmptyLog
+            | Self::Range { .. }
+            | Self::EmptyFilter
+            | Self::State { .. }
+            | Self::Hidden { .. } => Cause::Caller,
             Self::NoDecision { .. } => Cause::NotFound,
             Self::Bundle(error) => error.whose(),
             Self::Checkpoint(error) => error.whose(),
@@ -593,6 +613,7 @@ impl Failure for ExportError {
             Self::EmptyLog => "log.empty",
             Self::Range { .. } => "log.range",
             Self::EmptyFilter | Self::State { .. } => "export.filter",
+            Self::Hidden { .. } => "export.hidden",
             Self::NoDecision { .. } => "execution.unknown",
             Self::Bundle(error) => error.code(),
             Self::Checkpoint(error) => error.code(),
@@ -608,6 +629,7 @@ impl Failure for ExportError {
             | Self::Range { .. }
             | Self::EmptyFilter
             | Self::State { .. }
+            | Self::Hidden { .. }
             | Self::NoDecision { .. } => self.to_string(),
             Self::Store(error) => store_detail(error),
             Self::Bundle(error) => error.detail(),

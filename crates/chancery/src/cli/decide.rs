@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, SyncSender};
 
 use chancery_core::ids::{PolicyId, PolicyVersion};
 use chancery_core::json::Limits;
@@ -14,9 +14,8 @@ use chancery_runtime::batch::{BatchError, BatchLine};
 use chancery_runtime::bundles::LoadedBundle;
 use chancery_runtime::failure::Fault;
 use chancery_runtime::{Answer, Failure as _, Runtime};
-use csv::StringRecord;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::failure::fault_line;
 use super::mapping::Mapping;
@@ -192,12 +191,7 @@ impl Summary {
                 }
                 Ok(())
             }
-            Err(BatchError::Input(error)) => Err(Failure::because(
-                Exit::Runtime,
-                format!("the input ended with an error after row {}", row.saturating_sub(1)),
-                &error,
-            )
-            .help("rows that were decided are recorded; run the command again, and they are answered as they were")),
+            Err(BatchError::Input(error)) => Err(ended_early(self.rows, &error)),
             Err(BatchError::Execute(error)) => self.refuse(
                 Refusal { row, code: error.code(), detail: error.detail(), errors: error.faults().to_vec() },
                 output,
@@ -257,14 +251,51 @@ fn ndjson_batch(
     let runtime = home.runtime()?;
     in_force(&runtime, policy, version)?;
     let bar = home.output.progress("deciding", None);
-    let mut summary = Summary::default();
-    for line in runtime.batch(&home.caller()?, Lines(BufReader::new(input))).map_err(no_thread)? {
-        summary.take(line.line, line, home.output)?;
-        bar.inc(1);
-    }
+    let (policy, version) = (policy.clone(), version.cloned());
+    let rows = Lines(BufReader::new(input)).map(move |line| Ok(under(&policy, version.as_ref(), line?)));
+    let counted = bar.clone();
+    let summary = decide_rows(&runtime, home, rows.inspect(move |_| counted.inc(1)))?;
     bar.finish_and_clear();
     home.finish(&runtime)?;
     summary.finish(home.output)
+}
+
+/// A line as a request under `policy`: named where the line names none; one that names another is refused, because
+/// whoever started the batch said which policy decides.
+fn under(policy: &PolicyId, version: Option<&PolicyVersion>, line: Vec<u8>) -> Result<Vec<u8>, Vec<Fault>> {
+    #[derive(Deserialize)]
+    struct Named {
+        policy: Option<String>,
+        version: Option<String>,
+    }
+    // What does not parse goes on: admission says what is wrong with it, and where.
+    let Ok(named) = serde_json::from_slice::<Named>(&line) else { return Ok(line) };
+    let mut faults = Vec::new();
+    let mut missing = Vec::new();
+    let wanted = [
+        ("policy", named.policy, Some(policy.to_string())),
+        ("version", named.version, version.map(ToString::to_string)),
+    ];
+    for (member, named, wanted) in wanted {
+        match (named, wanted) {
+            (Some(named), Some(wanted)) if named != wanted => faults.push(Fault {
+                pointer: Some(format!("/{member}")),
+                code: "batch.policy",
+                expected: format!("`{wanted}`, as the command says"),
+                found: "another one".to_owned(),
+            }),
+            (None, Some(wanted)) => missing.push(format!("\"{member}\":{},", json!(wanted))),
+            _ => {}
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let Some(open) = line.iter().position(|byte| *byte == b'{').filter(|_| !missing.is_empty()) else {
+        return Ok(line);
+    };
+    let (before, after) = line.split_at(open + 1);
+    Ok([before, missing.concat().as_bytes(), after].concat())
 }
 
 /// The lines of an input, none longer than a request may be by more than a byte: the rest of a longer one is
@@ -302,13 +333,6 @@ impl<R: Read> Iterator for Lines<R> {
     }
 }
 
-/// What the reader of a CSV file says about a row, in the order of the rows.
-enum Row {
-    Sent(u64),
-    Refused(u64, Vec<Fault>),
-    Unreadable(csv::Error),
-}
-
 fn csv_batch(
     arguments: &Arguments,
     policy: &PolicyId,
@@ -335,6 +359,13 @@ fn csv_batch(
         )
     };
     let header = reader.headers().map_err(unreadable)?.clone();
+    if header.is_empty() {
+        return Err(Failure::usage(format!(
+            "`{}` has no first line with the names of columns",
+            file.display()
+        ))
+        .help("an empty file is often an upload that was lost"));
+    }
     let runtime = home.runtime()?;
     let loaded = in_force(&runtime, policy, version)?;
     let mapping = Mapping::parse(&mapping, loaded.bundle.attributes(), &header).map_err(|error| {
@@ -342,66 +373,80 @@ fn csv_batch(
             .help("policies/README.md has the format")
     })?;
 
-    let (sender, rows) = mpsc::sync_channel(ROWS_UNDER_WAY);
-    let requests =
-        Requests { rows: reader.into_records(), mapping, policy: policy.to_string(), number: 0, sender };
-    let lines = runtime.batch(&home.caller()?, requests).map_err(no_thread)?;
-    let summary = gather(rows, lines, home.output, unreadable)?;
+    let policy = policy.to_string();
+    let rows = (1..).zip(reader.into_records()).map(move |(number, row)| {
+        Ok(mapping.request(&policy, number, &row?).map(|request| request.to_string().into_bytes()))
+    });
+    let summary = decide_rows(&runtime, home, rows)?;
     bar.finish_and_clear();
     home.finish(&runtime)?;
     summary.finish(home.output)
 }
 
-/// Puts the rows that never became a request back between those that did.
-fn gather(
-    rows: Receiver<Row>,
-    mut lines: impl Iterator<Item = BatchLine>,
-    output: Output,
-    unreadable: impl Fn(csv::Error) -> Failure,
+/// A row of an input: the request that it makes, or why it makes none.
+type Row = Result<Vec<u8>, Vec<Fault>>;
+
+/// What the reader of an input says about a row before it is decided, in the order of the rows.
+enum Said {
+    Sent(u64),
+    Refused(u64, Vec<Fault>),
+    Unreadable(io::Error),
+}
+
+/// Decides what the rows make, and puts the rows that make no request back between those that do.
+fn decide_rows(
+    runtime: &Runtime,
+    home: &Home<'_>,
+    rows: impl Iterator<Item = io::Result<Row>> + Send + 'static,
 ) -> Result<Summary, Failure> {
+    let (sender, said) = mpsc::sync_channel(ROWS_UNDER_WAY);
+    let lines = runtime.batch(&home.caller()?, Requests { rows, number: 0, sender });
+    let mut lines = lines
+        .map_err(|error| Failure::because(Exit::Runtime, "cannot start a thread for the input", &error))?;
     let mut summary = Summary::default();
-    for row in rows {
+    for row in said {
         match row {
-            Row::Sent(number) => match lines.next() {
-                Some(line) => summary.take(number, line, output)?,
+            Said::Sent(number) => match lines.next() {
+                Some(line) => summary.take(number, line, home.output)?,
                 None => return Err(Failure::new(Exit::Runtime, format!("row {number} was not answered"))),
             },
-            Row::Refused(row, errors) => {
-                let detail = "the row cannot become a request".to_owned();
-                summary.refuse(Refusal { row, code: "row.invalid", detail, errors }, output)?;
+            Said::Refused(row, errors) => {
+                let detail = "the row makes no request".to_owned();
+                summary.refuse(Refusal { row, code: "row.invalid", detail, errors }, home.output)?;
             }
-            Row::Unreadable(error) => return Err(unreadable(error)),
+            Said::Unreadable(error) => return Err(ended_early(summary.rows, &error)),
         }
     }
     Ok(summary)
 }
 
-/// The requests that the rows of a CSV file make; says about each row what became of it before it is sent.
-struct Requests<R> {
-    rows: csv::StringRecordsIntoIter<R>,
-    mapping: Mapping,
-    policy: String,
-    number: u64,
-    sender: SyncSender<Row>,
+fn ended_early(rows: u64, error: &io::Error) -> Failure {
+    Failure::because(Exit::Runtime, format!("the input cannot be read after row {rows}"), error)
+        .help("rows before it are recorded; mend the input and run the command again: they are answered as they were")
 }
 
-impl<R: Read> Iterator for Requests<R> {
+/// The requests that rows make; says about each row what becomes of it before it is sent.
+struct Requests<I> {
+    rows: I,
+    number: u64,
+    sender: SyncSender<Said>,
+}
+
+impl<I: Iterator<Item = io::Result<Row>>> Iterator for Requests<I> {
     type Item = io::Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let row: StringRecord = match self.rows.next()? {
-                Ok(row) => row,
+            let row = self.rows.next()?;
+            self.number += 1;
+            let (said, request) = match row {
+                Ok(Ok(request)) => (Said::Sent(self.number), Some(request)),
+                Ok(Err(faults)) => (Said::Refused(self.number, faults), None),
                 Err(error) => {
-                    // The summary hears it; that nobody listens any more only means that it has ended.
-                    let _ = self.sender.send(Row::Unreadable(error));
+                    // That nobody listens any more only means that the command has ended.
+                    let _ = self.sender.send(Said::Unreadable(error));
                     return None;
                 }
-            };
-            self.number += 1;
-            let (said, request) = match self.mapping.request(&self.policy, self.number, &row) {
-                Ok(request) => (Row::Sent(self.number), Some(bytes(&request))),
-                Err(faults) => (Row::Refused(self.number, faults), None),
             };
             self.sender.send(said).ok()?;
             if let Some(request) = request {
@@ -409,10 +454,6 @@ impl<R: Read> Iterator for Requests<R> {
             }
         }
     }
-}
-
-fn bytes(request: &Value) -> Vec<u8> {
-    request.to_string().into_bytes()
 }
 
 /// The bundle that decides now: a batch under a policy that is not there fails before its first row.
@@ -455,6 +496,51 @@ fn read_small(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn no_thread(error: io::Error) -> Failure {
-    Failure::because(Exit::Runtime, "cannot start a thread for the input", &error)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(input: &[u8]) -> Vec<Vec<u8>> {
+        Lines(BufReader::with_capacity(7, input)).collect::<io::Result<_>>().unwrap()
+    }
+
+    #[test]
+    fn lines_end_with_or_without_a_newline() {
+        assert_eq!(lines(b"a\nbb\r\n\nlast without end"), [&b"a"[..], b"bb", b"", b"last without end"]);
+        assert!(lines(b"").is_empty());
+    }
+
+    #[test]
+    fn an_endless_line_is_cut_one_byte_above_the_limit() {
+        let mut input = vec![b'x'; Limits::REQUEST.bytes * 3];
+        input.extend(b"\nnext\n");
+        let lines = lines(&input);
+        assert_eq!(lines.iter().map(Vec::len).collect::<Vec<_>>(), [Limits::REQUEST.bytes + 1, 4]);
+    }
+
+    #[test]
+    fn a_line_is_decided_under_the_policy_of_the_command_or_not_at_all() {
+        let (policy, version) = ("p".parse().unwrap(), "1.0.0".parse().unwrap());
+        let sift = |version, line: &str| under(&policy, version, line.as_bytes().to_vec());
+        assert_eq!(sift(None, "{\"policy\":\"p\"}").unwrap(), b"{\"policy\":\"p\"}");
+        assert_eq!(sift(None, " {\"a\":1}").unwrap(), b" {\"policy\":\"p\",\"a\":1}");
+        let both = sift(Some(&version), "{\"a\":1}").unwrap();
+        assert_eq!(both, b"{\"policy\":\"p\",\"version\":\"1.0.0\",\"a\":1}");
+        let other = sift(Some(&version), "{\"policy\":\"q\",\"version\":\"2.0.0\"}").unwrap_err();
+        assert_eq!(
+            other.iter().filter_map(|fault| fault.pointer.as_deref()).collect::<Vec<_>>(),
+            ["/policy", "/version"]
+        );
+        assert_eq!(sift(None, "no json").unwrap(), b"no json");
+    }
+
+    #[test]
+    fn signals_go_into_the_request_as_they_were_written() {
+        let policy = "p".parse().unwrap();
+        let text = request_text("e\"1", &policy, None, Some("r"), "{\"a\": 1.50, \"a\": 2}");
+        assert_eq!(
+            text,
+            r#"{"execution_id":"e\"1","policy":"p","resource":"r","signals":{"a": 1.50, "a": 2}}"#
+        );
+    }
 }

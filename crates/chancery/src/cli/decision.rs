@@ -5,6 +5,8 @@ use chancery_core::statement::ExecutionState;
 use chancery_core::time::Timestamp;
 use chancery_runtime::records::{DecisionDetail, DecisionFilter, Order};
 
+use crate::instant::parse_instant;
+
 use super::open::Home;
 use super::{Exit, Failure};
 
@@ -35,11 +37,11 @@ pub(super) struct List {
     /// Now in this state: completed, pending_override or blocked.
     #[arg(long, value_parser = parse_state)]
     state: Option<ExecutionState>,
-    /// Decided at this time or later (RFC 3339 with microseconds, UTC).
-    #[arg(long)]
+    /// Decided at this time or later (RFC 3339, or a date).
+    #[arg(long, value_parser = parse_instant)]
     from: Option<Timestamp>,
     /// Decided before this time.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_instant)]
     to: Option<Timestamp>,
     /// Submitted by this principal, such as 'System::"claims-core"'.
     #[arg(long)]

@@ -11,6 +11,8 @@ use chancery_runtime::export::{Disclosure, ExportRequest, Selection};
 use clap::ValueEnum;
 use serde_json::json;
 
+use crate::instant::parse_instant;
+
 use super::open::Home;
 use super::{Exit, Failure};
 
@@ -25,11 +27,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FROM..TO", value_parser = parse_range,
           conflicts_with_all = ["from", "to", "policy", "policy_version", "outcome", "state", "execution_id"])]
     range: Option<(u64, Option<u64>)>,
-    /// Decided at this time or later (RFC 3339 with microseconds, UTC).
-    #[arg(long)]
+    /// Decided at this time or later (RFC 3339, or a date).
+    #[arg(long, value_parser = parse_instant)]
     from: Option<Timestamp>,
     /// Decided before this time.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_instant)]
     to: Option<Timestamp>,
     /// Decided by this policy.
     #[arg(long)]
@@ -73,6 +75,10 @@ fn parse_range(text: &str) -> Result<(u64, Option<u64>), String> {
 }
 
 pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure> {
+    if !arguments.hide.is_empty() && arguments.disclosure != Show::Partial {
+        return Err(Failure::usage("`--hide` hides signals in a partial disclosure alone")
+            .help("add `--disclosure partial`"));
+    }
     let runtime = home.runtime()?;
     let export = runtime.begin_export(&request(&arguments))?;
     let bar = home.output.progress("exporting", Some(export.entries()));

@@ -53,6 +53,7 @@ fn parse_environment(text: &str) -> Result<Environment, String> {
 }
 
 pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure> {
+    must_be_new(home)?;
     let password = password::find(
         home.output,
         "the key files",
@@ -70,6 +71,15 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
     });
     home.output.print(&shown, |_| describe(&arguments, &initialised, root_password_file.as_deref()))?;
     Ok(Exit::Ok)
+}
+
+/// A log is made once.
+fn must_be_new(home: &Home<'_>) -> Result<(), Failure> {
+    if home.config.exists() {
+        return Err(Failure::new(Exit::Conflict, format!("`{}` exists already", home.config.display()))
+            .help("a log is made once: work with this one, or run `chancery init` in another folder"));
+    }
+    Ok(())
 }
 
 /// The root key's own password: from its file or variable, else asked for, else (without a terminal) a random one
@@ -97,10 +107,6 @@ fn make(
     password: Password,
     root_password: Option<Password>,
 ) -> Result<(Initialised, Option<PathBuf>), Failure> {
-    if home.config.exists() {
-        return Err(Failure::new(Exit::Conflict, format!("`{}` exists already", home.config.display()))
-            .help("a log is made once: work with this one, or run `chancery init` in another folder"));
-    }
     let bundles = match &arguments.policies {
         Some(policies) => folder::find(policies)?,
         None => {
@@ -114,7 +120,8 @@ fn make(
     let generated = root_password.is_none();
     let root_password = match root_password {
         Some(password) => password,
-        None => Zeroizing::new(home.random_hex()?.into_bytes()),
+        // 128 bits: it guards the key that everything follows from.
+        None => Zeroizing::new(format!("{}{}", home.random_hex()?, home.random_hex()?).into_bytes()),
     };
     let paths = home_of(&config);
     let initialised = chancery_runtime::init::init(InitRequest {
@@ -144,7 +151,7 @@ fn make(
 
 fn configuration(arguments: &Arguments) -> String {
     let mut text = format!(
-        "# Made by `chancery init`. README.md lists every key; `chancery config show --origin` prints them.\n\
+        "# Made by `chancery init`. `chancery config show --origin` prints every key; docs/spec/cli.md explains them.\n\
          tenant = {}\nlog_host = {}\ndatabase = {}\n",
         toml::Value::from(arguments.tenant.to_string()),
         toml::Value::from(arguments.log_host.as_str()),

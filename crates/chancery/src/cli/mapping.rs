@@ -226,7 +226,14 @@ impl<'a> Fit<'a> {
         let how = match (table.values, table.date, table.separator) {
             (None, None, None) => How::Typed,
             (Some(values), None, None) => How::Values(values),
-            (None, Some(format), None) => How::Date(format),
+            (None, Some(format), None) => {
+                if !is_date_format(&format) {
+                    self.faults.push(format!(
+                        "signal `{name}`: `{format}` is no date format: it needs `%Y`, and has `%m %d %b %H %M %S %%` besides"
+                    ));
+                }
+                How::Date(format)
+            }
             (None, None, Some(separator)) if !separator.is_empty() => How::Separated(separator),
             _ => {
                 self.faults
@@ -351,10 +358,31 @@ fn typed(ty: &Type, cell: &str) -> Value {
     }
 }
 
+/// The directives that `policies/README.md` names, each once, with the year among them. Others would be read and
+/// then ignored: an offset or a day of the year that goes missing makes a wrong fact.
+fn is_date_format(format: &str) -> bool {
+    let mut directives =
+        format.split("%%").flat_map(|part| part.split('%').skip(1)).map(|rest| rest.chars().next());
+    let mut seen = BTreeSet::new();
+    let known = directives.all(|directive| match directive {
+        Some(letter @ ('Y' | 'm' | 'd' | 'H' | 'M' | 'S')) => seen.insert(letter),
+        Some('b') => seen.insert('m'),
+        _ => false,
+    });
+    known
+        && seen.contains(&'Y')
+        && (!seen.contains(&'M') || seen.contains(&'H'))
+        && (!seen.contains(&'S') || seen.contains(&'M'))
+}
+
 /// A cell as `YYYY-MM-DD`, or with a time of day where the format has one. A month or a day that the format
 /// does not have is the first.
 fn day(cell: &str, format: &str) -> Option<String> {
     let parsed = jiff::fmt::strtime::parse(format, cell).ok()?;
+    // The year is four digits: `18` is no year, and a sign is none either.
+    if !(1_000..=9_999).contains(&parsed.year()?) || cell.contains("+") {
+        return None;
+    }
     let date = jiff::civil::Date::new(parsed.year()?, parsed.month().unwrap_or(1), parsed.day().unwrap_or(1))
         .ok()?;
     Some(match parsed.hour() {
@@ -368,4 +396,162 @@ fn day(cell: &str, format: &str) -> Option<String> {
 
 fn fault(pointer: Option<String>, code: &'static str, expected: String, found: String) -> Fault {
     Fault { pointer, code, expected, found }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chancery_core::signal::Attribute;
+
+    use super::*;
+
+    fn schema() -> Attributes {
+        let attribute = |name: &str, ty: Type, required: bool| (Arc::from(name), Attribute { ty, required });
+        [
+            attribute("amount", Type::Decimal, true),
+            attribute("hour", Type::Long, false),
+            attribute("damaged", Type::Bool, false),
+            attribute("day", Type::Datetime, false),
+            attribute("repairer", Type::Entity("Provider".into()), false),
+            attribute("covers", Type::Set(Box::new(Type::String)), false),
+            attribute("nested", Type::Record(Attributes::default()), false),
+        ]
+        .into_iter()
+        .collect()
+    }
+
+    const IDS: &str = "[execution_id]\ntemplate = \"c-{id}\"\n[signals.amount]\ncolumn = \"amount\"\n";
+
+    fn parse(text: &str, header: &[&str]) -> Result<Mapping, String> {
+        Mapping::parse(text, &schema(), &StringRecord::from(header.to_vec()))
+            .map_err(|error| error.to_string())
+    }
+
+    fn request(text: &str, header: &[&str], row: &[&str]) -> Result<Value, Vec<Fault>> {
+        parse(text, header).unwrap().request("p", 7, &StringRecord::from(row.to_vec()))
+    }
+
+    #[test]
+    fn cells_become_what_the_schema_wants() {
+        let text = format!(
+            "unknown = [\"?\", \"\"]\n{IDS}[signals.hour]\ncolumn = \"h\"\n[signals.damaged]\ncolumn = \"d\"\n\
+             values = {{ YES = true, NO = false }}\n[signals.day]\ncolumn = \"day\"\ndate = \"%m/%d/%Y\"\n\
+             [signals.repairer]\ncolumn = \"r\"\n[signals.covers]\ncolumn = \"c\"\nseparator = \";\"\n\
+             [left_out]\nnote = \"free text\"\n"
+        );
+        let header = ["id", "amount", "h", "d", "day", "r", "c", "note"];
+        let made =
+            request(&text, &header, &["1", " 18.00 ", "5", "NO", "1/5/2015", "p-7", "a; b;;", "x"]).unwrap();
+        let expected = json!({
+            "execution_id": "c-1",
+            "policy": "p",
+            "signals": {
+                "amount": "18.00", "hour": 5, "damaged": false, "day": "2015-01-05",
+                "repairer": {"type": "Provider", "id": "p-7"}, "covers": ["a", "b"],
+            },
+        });
+        assert_eq!(made, expected);
+        let unknown = request(&text, &header, &["1", "2", "?", "?", "", "?", "?", ""]).unwrap();
+        assert_eq!(unknown["signals"], json!({"amount": "2"}));
+    }
+
+    #[test]
+    fn numbers_are_never_rounded_or_guessed() {
+        for (cell, value) in
+            [("05", json!("05")), ("+5", json!("+5")), ("5.0", json!("5.0")), ("-3", json!(-3))]
+        {
+            assert_eq!(typed(&Type::Long, cell), value, "{cell}");
+        }
+        assert_eq!(typed(&Type::Decimal, "1406.91"), json!("1406.91"));
+        assert_eq!(typed(&Type::Bool, "True"), json!("True"));
+    }
+
+    #[test]
+    fn dates_are_read_by_their_format() {
+        let cases = [
+            ("1/25/2015", "%m/%d/%Y", Some("2015-01-25")),
+            ("10/7/2014", "%m/%d/%Y", Some("2014-10-07")),
+            ("Mar-2018", "%b-%Y", Some("2018-03-01")),
+            ("2004", "%Y", Some("2004-01-01")),
+            ("2026-03-01 07:05:09", "%Y-%m-%d %H:%M:%S", Some("2026-03-01T07:05:09Z")),
+            ("2/30/2015", "%m/%d/%Y", None),
+            ("13/1/2015", "%m/%d/%Y", None),
+            ("1/25/2015 noon", "%m/%d/%Y", None),
+            ("", "%Y", None),
+            ("18", "%Y", None),
+            ("-2018", "%Y", None),
+            ("+2018", "%Y", None),
+        ];
+        for (cell, format, expected) in cases {
+            assert_eq!(day(cell, format).as_deref(), expected, "`{cell}` by `{format}`");
+        }
+    }
+
+    #[test]
+    fn all_faults_of_a_row_are_said_and_none_quotes_a_cell() {
+        let text = format!(
+            "{IDS}[signals.damaged]\ncolumn = \"d\"\nvalues = {{ YES = true }}\n\
+             [signals.day]\ncolumn = \"day\"\ndate = \"%Y\"\n"
+        );
+        let faults =
+            request(&text, &["id", "amount", "d", "day"], &["", "1", "SECRET", "SECRET"]).unwrap_err();
+        let codes: Vec<_> = faults.iter().map(|fault| fault.code).collect();
+        assert_eq!(codes, ["mapping.id", "mapping.value", "mapping.date"]);
+        assert!(!format!("{faults:?}").contains("SECRET"));
+        let cells = request(IDS, &["id", "amount"], &["1"]).unwrap_err();
+        assert_eq!(cells.first().map(|fault| fault.code), Some("mapping.cells"));
+    }
+
+    #[test]
+    fn templates_take_columns_rows_widths_and_braces() {
+        let text = "[execution_id]\ntemplate = \"{{x}}-{id:03}-{row:05}-{row}\"\n[signals.amount]\ncolumn = \"amount\"\n";
+        let made = request(text, &["id", "amount"], &["7", "1"]).unwrap();
+        assert_eq!(made["execution_id"], "{x}-007-00007-7");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_before_the_first_row() {
+        let cases = [
+            (IDS.to_owned(), vec!["id"], "no column `amount`"),
+            (IDS.to_owned(), vec!["id", "amount", "more"], "`more` is neither read"),
+            (IDS.to_owned(), vec!["id", "amount", "id"], "stands twice"),
+            (format!("{IDS}[left_out]\nid = \"x\"\n"), vec!["id", "amount"], "read and under"),
+            (format!("{IDS}[left_out]\nno = \"x\"\n"), vec!["id", "amount"], "no column `no`"),
+            (format!("{IDS}[signals.other]\ncolumn = \"id\"\n"), vec!["id", "amount"], "no signal `other`"),
+            (format!("{IDS}[signals.nested]\ncolumn = \"id\"\n"), vec!["id", "amount"], "is a record"),
+            (
+                format!("{IDS}[signals.covers]\ncolumn = \"id\"\n"),
+                vec!["id", "amount"],
+                "needs a `separator`",
+            ),
+            (
+                format!("{IDS}[signals.hour]\ncolumn = \"id\"\nseparator = \";\"\n"),
+                vec!["id", "amount"],
+                "is no set",
+            ),
+            (format!("{IDS}surprise = 1\n"), vec!["id", "amount"], "surprise"),
+            (
+                format!("{IDS}[signals.day]\ncolumn = \"id\"\ndate = \"%Y-%j\"\n"),
+                vec!["id", "amount"],
+                "no date format",
+            ),
+            (
+                format!("{IDS}[signals.day]\ncolumn = \"id\"\ndate = \"%d\"\n"),
+                vec!["id", "amount"],
+                "no date format",
+            ),
+            (
+                format!("{IDS}[signals.day]\ncolumn = \"id\"\ndate = \"%Y%z\"\n"),
+                vec!["id", "amount"],
+                "no date format",
+            ),
+            (IDS.replace("c-{id}", "c-{id"), vec!["id", "amount"], "brace"),
+            (IDS.replace("amount]", "hour]"), vec!["id", "amount"], "requires the signal `amount`"),
+        ];
+        for (text, header, expected) in cases {
+            let error = parse(&text, &header).unwrap_err();
+            assert!(error.contains(expected), "`{error}` does not say `{expected}`");
+        }
+    }
 }

@@ -42,7 +42,7 @@ impl Home<'_> {
         config::load(&self.config, std::env::vars(), flags).map_err(|error| {
             let help = match &error {
                 ConfigError::NoFile { .. } => "`chancery demo` shows everything in a temporary folder",
-                _ => "README.md lists the keys; `chancery config show` prints them",
+                _ => "`chancery config show --origin` prints the keys; docs/spec/cli.md explains them",
             };
             Failure::new(Exit::Usage, &error).help(help)
         })

@@ -76,7 +76,11 @@ impl Output {
     /// # Errors
     /// As [`Output::print`].
     pub(super) fn line(&self, text: &str) -> Result<(), Failure> {
-        writeln!(io::stdout().lock(), "{}", text.trim_end_matches('\n')).map_err(unwritable)
+        match writeln!(io::stdout().lock(), "{}", text.trim_end_matches('\n')) {
+            // Whoever read has seen enough: `| head` is no failure.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(unwritable),
+        }
     }
 
     /// Says something on stderr that is not data.

@@ -1,5 +1,6 @@
 //! `chancery serve`: the HTTP API, the operator's port, and the checkpoint publisher, until it is told to stop.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -163,7 +164,9 @@ impl Publisher {
 /// Log lines go to stderr; `RUST_LOG` chooses which (default: info).
 fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     // A subscriber that is there already (in a test) stays.
     let _ = match format {
         LogFormat::Text => builder.try_init(),

@@ -10,6 +10,8 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use chancery_core::time::Timestamp;
+
+use crate::instant::parse_instant;
 use chancery_runtime::Fault;
 
 use super::error::Problem;
@@ -99,11 +101,9 @@ impl Query {
     /// An instant: RFC 3339 with any offset and at most microseconds, or a day, which begins at midnight UTC.
     pub(super) fn instant(&mut self, name: &str) -> Option<Timestamp> {
         let text = self.text(name)?;
-        let instant = parse_instant(&text);
-        if instant.is_none() {
-            self.fault(name, "a time such as `2026-03-01T10:20:30Z`, or a day", "something else".to_owned());
-        }
-        instant
+        parse_instant(&text)
+            .inspect_err(|expected| self.fault(name, expected, "something else".to_owned()))
+            .ok()
     }
 
     /// The values of all parameters `<prefix>name`, with their names.
@@ -142,17 +142,6 @@ impl Query {
         }
         Err(Problem::faults("request.query", self.faults).with_status(StatusCode::BAD_REQUEST))
     }
-}
-
-fn parse_instant(text: &str) -> Option<Timestamp> {
-    let instant = match text.parse::<jiff::civil::Date>() {
-        Ok(day) if text.len() == 10 => day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp(),
-        _ => text.parse::<jiff::Timestamp>().ok()?,
-    };
-    if instant.subsec_nanosecond() % 1_000 != 0 {
-        return None;
-    }
-    Timestamp::from_unix_micros(instant.as_microsecond())
 }
 
 #[cfg(test)]
