@@ -107,21 +107,21 @@ impl Evidence {
         Envelope::sign(IN_TOTO, payload, &self.runtime).unwrap()
     }
 
-    /// The line of decision `number`, fully disclosed.
+    /// The line of decision `number`, with its inputs or without them.
     #[must_use]
-    pub fn line(&self, number: usize) -> EntryLine {
+    pub fn line(&self, number: usize, opened: bool) -> EntryLine {
         let decided = self.decide(number);
         EntryLine {
             envelope: self.sign(&decided),
             index: u64::try_from(BEFORE + number).unwrap(),
             kind: Kind::Decision,
-            opening: Some(decided.opening()),
+            opening: opened.then(|| decided.opening()),
             proof: None,
         }
     }
 
-    /// Writes the whole file.
-    pub fn write<W: Write>(&self, out: W) -> W {
+    /// Writes the whole file, with the inputs of every decision or without any.
+    pub fn write<W: Write>(&self, out: W, opened: bool) -> W {
         let size = u64::try_from(BEFORE + self.decisions).unwrap();
         let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size, root: self.frontier().root() };
         let header = Header::new(
@@ -129,7 +129,7 @@ impl Evidence {
             ORIGIN,
             checkpoint.sign(&key("log")).unwrap(),
             at(self.decisions),
-            Disclosure::Full,
+            if opened { Disclosure::Full } else { Disclosure::None },
             Scope::Range(Range { from: 0, to: size }),
         );
         let [keyring, activation] = self.first.clone();
@@ -139,7 +139,7 @@ impl Evidence {
         let activation =
             EntryLine { envelope: activation, index: 1, kind: Kind::Activation, opening: None, proof: None };
         writer.entry(&activation).unwrap();
-        self.in_blocks(|number| self.line(number), |line| writer.entry(&line).unwrap());
+        self.in_blocks(|number| self.line(number, opened), |line| writer.entry(&line).unwrap());
         writer.finish(&self.runtime).unwrap().0
     }
 

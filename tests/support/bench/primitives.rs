@@ -50,8 +50,9 @@ pub struct Primitives {
 
 struct Sample {
     decided: Decided,
-    line: EntryLine,
-    line_bytes: Vec<u8>,
+    /// Its line with the inputs, and without.
+    opened: Written,
+    closed: Written,
     inputs: Vec<u8>,
     /// `[name, value]` of each signal.
     fields: Vec<(String, Vec<u8>)>,
@@ -60,6 +61,12 @@ struct Sample {
     message: Vec<u8>,
     resource: EntityUid,
     context: Vec<(String, RestrictedExpression)>,
+}
+
+/// A line and its bytes.
+struct Written {
+    line: EntryLine,
+    bytes: Vec<u8>,
 }
 
 /// What a record takes of one core, in seconds.
@@ -123,12 +130,6 @@ impl Primitives {
         &self.evidence
     }
 
-    /// How many bytes a line of evidence has, on average.
-    #[must_use]
-    pub fn line_bytes(&self) -> usize {
-        self.samples.iter().map(|sample| sample.line_bytes.len()).sum::<usize>() / self.samples.len()
-    }
-
     /// What a decision costs but for the insert, on `threads` threads at once.
     #[must_use]
     pub fn to_decide(&self, threads: usize) -> Costs {
@@ -137,7 +138,9 @@ impl Primitives {
             cedar: each(Self::authorize),
             jcs: each(|_, sample| sample.canonicalise_decision()),
             sha256: each(|_, sample| {
-                sample.commit(true);
+                sample.hash_inputs();
+                sample.hash_fields();
+                sample.hash_record();
             }),
             ed25519: each(|this, sample| {
                 black_box(this.evidence.runtime.sign(&sample.message).unwrap());
@@ -145,22 +148,43 @@ impl Primitives {
         }
     }
 
-    /// What the verification of a line costs, on `threads` threads at once.
+    /// What the verification of a line with its inputs costs, evaluated again, on `threads` threads at once.
     #[must_use]
-    pub fn to_verify(&self, threads: usize) -> Costs {
+    pub fn to_verify_opened(&self, threads: usize) -> Costs {
         let each = |work: fn(&Self, &Sample)| self.each(threads, work);
         Costs {
             cedar: each(Self::authorize),
-            jcs: each(|_, sample| sample.canonicalise_line()),
+            jcs: each(|_, sample| {
+                sample.canonicalise_line(&sample.opened);
+                sample.canonicalise_fields();
+            }),
             sha256: each(|_, sample| {
-                sample.commit(false);
-                black_box(sha256(&sample.line_bytes));
+                sample.hash_fields();
+                sample.hash_record();
+                black_box(sha256(&sample.opened.bytes));
             }),
-            ed25519: each(|this, sample| {
-                let signature = sample.line.envelope.signatures.first().expect("a signature");
-                this.evidence.runtime.public_key().verify(&sample.message, signature.sig.as_slice()).unwrap();
-            }),
+            ed25519: each(Self::verify),
         }
+    }
+
+    /// The same of a line without inputs, of which nothing can be evaluated.
+    #[must_use]
+    pub fn to_verify_closed(&self, threads: usize) -> Costs {
+        let each = |work: fn(&Self, &Sample)| self.each(threads, work);
+        Costs {
+            cedar: 0.0,
+            jcs: each(|_, sample| sample.canonicalise_line(&sample.closed)),
+            sha256: each(|_, sample| {
+                sample.hash_record();
+                black_box(sha256(&sample.closed.bytes));
+            }),
+            ed25519: each(Self::verify),
+        }
+    }
+
+    fn verify(&self, sample: &Sample) {
+        let signature = sample.closed.line.envelope.signatures.first().expect("a signature");
+        self.evidence.runtime.public_key().verify(&sample.message, signature.sig.as_slice()).unwrap();
     }
 
     fn each(&self, threads: usize, work: fn(&Self, &Sample)) -> f64 {
@@ -179,7 +203,10 @@ impl Primitives {
 
 impl Sample {
     fn new(evidence: &Evidence, number: usize) -> Self {
-        let line = evidence.line(number);
+        let [opened, closed] = [true, false].map(|opened| {
+            let line = evidence.line(number, opened);
+            Written { bytes: to_canonical(&line).unwrap().into_bytes(), line }
+        });
         let executed_at = chancery_core::time::Timestamp::UNIX_EPOCH;
         let decided = evidence.claims.decide(number, executed_at, evidence.runtime.public_key().key_id());
         let predicate = &decided.statement.predicate;
@@ -196,19 +223,19 @@ impl Sample {
             ("signalsRoot", predicate.signals_root.to_string()),
         ]);
         Self {
-            line_bytes: to_canonical(&line).unwrap().into_bytes(),
             inputs: decided.committed.inputs.as_bytes().to_vec(),
             fields: fields.collect(),
             fingerprint_bytes: to_canonical(&fingerprint).unwrap().into_bytes(),
             fingerprint,
-            message: pae(IN_TOTO, line.envelope.payload.as_slice()),
+            message: pae(IN_TOTO, closed.line.envelope.payload.as_slice()),
             resource: uid("Claim", predicate.resource.id()),
             context: decided
                 .signals
                 .iter()
                 .map(|(name, value)| (name.to_string(), expression(value)))
                 .collect(),
-            line,
+            opened,
+            closed,
             decided,
         }
     }
@@ -231,10 +258,9 @@ impl Sample {
         black_box(Opening::full_canonical(&committed.secret, signals, None).unwrap());
     }
 
-    fn canonicalise_line(&self) {
-        black_box(to_canonical(&self.line).unwrap());
+    fn canonicalise_line(&self, written: &Written) {
+        black_box(to_canonical(&written.line).unwrap());
         black_box(to_canonical(&self.decided.statement).unwrap());
-        self.canonicalise_fields();
         black_box(to_canonical(&self.fingerprint).unwrap());
     }
 
@@ -244,12 +270,12 @@ impl Sample {
         }
     }
 
-    /// Every hash of a decision.
-    fn commit(&self, inputs: bool) {
-        if inputs {
-            let tenant = HmacKey::new(&[7; 32]);
-            black_box(tenant.tag(&[b"chancery/v1/secret\0", &sha256(&self.inputs)]));
-        }
+    fn hash_inputs(&self) {
+        let tenant = HmacKey::new(&[7; 32]);
+        black_box(tenant.tag(&[b"chancery/v1/secret\0", &sha256(&self.inputs)]));
+    }
+
+    fn hash_fields(&self) {
         let secret = HmacKey::new(self.decided.committed.secret.as_bytes());
         let mut commitments = Vec::with_capacity(32 * self.fields.len());
         for (name, field) in &self.fields {
@@ -257,11 +283,18 @@ impl Sample {
             commitments.extend(HmacKey::new(&key).tag(&[field]));
         }
         black_box(sha256(&commitments));
-        black_box(sha256(&self.fingerprint_bytes));
-        let record = sha256(&self.message);
-        // Leaf, one inner node, and the chain.
-        black_box((sha256(&[0; 35]), sha256(&[1; 65]), sha256(&[record, record].concat())));
     }
+
+    /// The fingerprint, the record and its place in the log.
+    fn hash_record(&self) {
+        black_box(sha256(&self.fingerprint_bytes));
+        hash_into_log(&sha256(&self.message));
+    }
+}
+
+/// What an entry of the log costs in hashes: its leaf, on average one inner node, and the chain.
+pub fn hash_into_log(record: &[u8; 32]) {
+    black_box((sha256(&[0; 35]), sha256(&[1; 65]), sha256(&[*record, *record].concat())));
 }
 
 fn uid(type_name: &str, id: &str) -> EntityUid {
