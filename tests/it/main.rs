@@ -15,6 +15,7 @@ mod bad_input;
 mod bundles;
 mod demo;
 mod durability;
+mod golden;
 mod http;
 mod real_data;
 mod views;

@@ -8,8 +8,6 @@
 //!
 //! `cargo bench --bench verify -- --records 10000 --rounds 5`
 
-#![expect(clippy::unwrap_used, reason = "a failure here ends the bench")]
-
 use std::time::Instant;
 
 use chancery_tests::bench::evidence::Evidence;

@@ -60,6 +60,16 @@ enum Failure {
 }
 
 impl Failure {
+    /// What to try next.
+    fn help(&self) -> &'static str {
+        match self {
+            Self::Arguments(_) => "chancery-verify --help shows what can be given",
+            Self::Content { .. } => "give the root.pub, or the older checkpoint, as it was handed to you",
+            Self::Read { .. } => "give the path of a file that this user can read",
+            Self::Write(_) => "free some space, or write the report elsewhere",
+        }
+    }
+
     fn exit_code(&self) -> u8 {
         match self {
             Self::Arguments(_) | Self::Content { .. } => 2,
@@ -74,9 +84,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             // Nothing is left to be done where even this cannot be written.
             let _ = writeln!(io::stderr(), "chancery-verify: {failure}");
-            if matches!(failure, Failure::Arguments(_)) {
-                let _ = writeln!(io::stderr(), "chancery-verify --help shows what can be given");
-            }
+            let _ = writeln!(io::stderr(), "{}", failure.help());
             ExitCode::from(failure.exit_code())
         }
     }

@@ -109,7 +109,11 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
     let summary = json!({
         "lines": exported.lines, "decisions": exported.decisions, "checkpointSize": exported.checkpoint_size,
     });
-    let text = format!("{} decisions in {} lines", exported.decisions, exported.lines);
+    let decisions = if exported.decisions == 1 { "decision" } else { "decisions" };
+    let text = format!("{} {decisions} in {} lines", exported.decisions, exported.lines);
+    if exported.decisions == 0 {
+        home.output.say("warning: no decision was chosen; a file without one is never verified");
+    }
     if arguments.out.as_os_str() == "-" {
         home.output.say(&text);
     } else {

@@ -92,6 +92,22 @@ impl Failure {
             message.push_str(&fault_line(fault));
         }
         let help = match failure.whose() {
+            _ if failure.code() == "key.exists" => "name another file: no key is ever overwritten",
+            _ if failure.code() == "key.missing" => {
+                "put the key back from its copy, or name its folder with `keys` in chancery.toml"
+            }
+            _ if failure.code() == "key.password" => {
+                "the password comes from `password_file` in chancery.toml, else from `CHANCERY_PASSWORD`, else from a \
+                 prompt; `chancery config show --origin` tells which"
+            }
+            _ if failure.code() == "trust.root" => {
+                "put root.pub back, or name its folder with `trust` in chancery.toml"
+            }
+            _ if failure.code() == "bundle.published" => {
+                "raise `version` in bundle.toml: a version never changes"
+            }
+            _ if failure.code() == "bundle.signature" => "sign it: `chancery bundle sign FOLDER`",
+            _ if failure.code() == "init.exists" => "run `chancery init` in another folder",
             Cause::Caller => "correct the input and run the command again",
             Cause::Conflict => {
                 "look at what is recorded: `chancery decision list`, `chancery bundle history`"
