@@ -16,7 +16,7 @@ pub const FILE_NAME: &str = "chancery.toml";
 /// Variables with our prefix that are no configuration: passwords must not be printed by `config show`.
 const NO_CONFIGURATION: [&str; 2] = ["CHANCERY_PASSWORD", "CHANCERY_ROOT_PASSWORD"];
 
-/// Everything that can be set. Each field: its meaning, unit and range; the default stands in [`DEFAULTS`].
+/// Everything that can be set. Each field: its meaning, unit and range; the default stands below, in `DEFAULTS`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
