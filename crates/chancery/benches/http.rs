@@ -34,8 +34,8 @@ const CONNECTIONS: usize = 64;
 /// Requests of the server that only sends back, for one of the other: it is that much faster.
 const ECHOES: usize = 8;
 
-/// Decisions that the primitives are measured with.
-const SAMPLES: usize = 2_000;
+/// Rows of the bulk insert.
+const ROWS: usize = 4_096;
 
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("echo") {
@@ -44,8 +44,8 @@ fn main() {
     let arguments = Arguments::read([("requests", 5_000), ("rounds", 5)]);
     let (requests, rounds) = (arguments.count("requests"), arguments.count("rounds"));
     let (cores, claims) = (cores(), Claims::load());
-    let primitives = Primitives::new(SAMPLES);
-    let rows = on_all_cores(SAMPLES, |at| Row::of(primitives.evidence(), at));
+    let primitives = Primitives::new();
+    let rows = on_all_cores(ROWS, |at| Row::of(primitives.evidence(), at));
     let folder = tempfile::tempdir().unwrap();
     let (server, echo) = (Server::chancery(folder.path()), Server::echo());
 

@@ -27,14 +27,14 @@ use chancery_tests::bench::evidence::Evidence;
 use chancery_tests::bench::primitives::{Costs, Primitives, Row, bulk_insert};
 use chancery_tests::bench::{Arguments, Samples, Table, core_seconds, cores, number, on_all_cores};
 
-/// Decisions that the primitives are measured with.
+/// Requests that are attested in a round.
 const SAMPLES: usize = 2_000;
 
 fn main() {
     let arguments = Arguments::read([("records", 20_000), ("rounds", 5)]);
     let records = arguments.count("records");
     let cores = cores();
-    let primitives = Primitives::new(SAMPLES);
+    let primitives = Primitives::new();
     let evidence = primitives.evidence();
     let rows = on_all_cores(records, |at| Row::of(evidence, at));
     let requests: Vec<Vec<u8>> = (0..SAMPLES).map(|at| evidence.claims.request(at)).collect();

@@ -15,13 +15,10 @@ use chancery_tests::bench::primitives::Primitives;
 use chancery_tests::bench::{Arguments, Samples, Table, cores, number};
 use chancery_verify::{Ask, Part, Verdict, Without, verify};
 
-/// Lines that the primitives are measured with.
-const SAMPLES: usize = 2_000;
-
 fn main() {
     let arguments = Arguments::read([("records", 10_000), ("rounds", 5)]);
     let (records, rounds, cores) = (arguments.count("records"), arguments.get("rounds"), cores());
-    let (evidence, primitives) = (Evidence::new(records), Primitives::new(SAMPLES));
+    let (evidence, primitives) = (Evidence::new(records), Primitives::new());
     for opened in [true, false] {
         let file = evidence.write(Vec::new(), opened);
         let mut costs = <[Samples; 4]>::default();
