@@ -94,6 +94,7 @@ fn export(folder: &Path, out: impl Write) {
         tenant: None,
         environment: None,
         binary: Digest::of(b"a program"),
+        build: None,
         clock: Arc::new(log::SystemClock),
         entropy: Arc::new(log::SystemEntropy::open()),
         threads: None,

@@ -687,7 +687,7 @@ mod tests {
             runtime.publish(SignedBundle { files, signature })
         };
         assert_eq!(publish(&stranger()).unwrap_err().code(), "bundle.key");
-        let error = publish(&runtime.inner.runtime_key).unwrap_err();
+        let error = publish(runtime.inner.runtime_key.as_ref()).unwrap_err();
         assert!(matches!(error, BundleError::Key { standing: Standing::Role, .. }), "{error:?}");
         assert!(publish(&log.policy_key).unwrap().new);
         assert!(!publish(&log.policy_key).unwrap().new);
@@ -721,7 +721,8 @@ mod tests {
 
         let by_stranger = runtime.sign_activation(&wanted("2.0.0"), &stranger()).unwrap();
         assert_eq!(runtime.activate(&by_stranger).unwrap_err().code(), "bundle.key");
-        let by_runtime = runtime.sign_activation(&wanted("2.0.0"), &runtime.inner.runtime_key).unwrap();
+        let by_runtime =
+            runtime.sign_activation(&wanted("2.0.0"), runtime.inner.runtime_key.as_ref()).unwrap();
         assert_eq!(runtime.activate(&by_runtime).unwrap_err().code(), "bundle.key");
 
         let envelope = runtime.sign_activation(&wanted("2.0.0"), &log.policy_key).unwrap();

@@ -14,7 +14,7 @@ use crate::runtime::{Inner, Runtime};
 use chancery_core::canonical::{CanonicalError, to_canonical};
 use chancery_core::checkpoint::{self, Checkpoint, SignedCheckpoint};
 use chancery_core::digest::RootHash;
-use chancery_core::key::{Signer, SigningKey};
+use chancery_core::key::Signer;
 use chancery_core::merkle::{Frontier, FrontierError};
 use chancery_core::note::NoteSignError;
 use chancery_store::{Settings, Store, StoreError};
@@ -63,7 +63,7 @@ impl Runtime {
 impl Inner {
     pub(crate) fn publish_checkpoint(&self) -> Result<Option<SignedCheckpoint>, CheckpointError> {
         let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
-        publisher.publish(&self.store, &self.settings, &self.log_key, self.clock.now())
+        publisher.publish(&self.store, &self.settings, self.log_key.as_ref(), self.clock.now())
     }
 }
 
@@ -73,7 +73,7 @@ impl Publisher {
         path: &Path,
         store: &Store,
         settings: &Settings,
-        log_key: &SigningKey,
+        log_key: &dyn Signer,
     ) -> Result<Self, CheckpointError> {
         let (head, newest) = store.read(|reader| Ok((reader.head()?, reader.checkpoint_newest()?)))?;
         let last = read(path, settings, log_key)?;
@@ -104,7 +104,7 @@ impl Publisher {
         &mut self,
         store: &Store,
         settings: &Settings,
-        log_key: &SigningKey,
+        log_key: &dyn Signer,
         now: chancery_core::time::Timestamp,
     ) -> Result<Option<SignedCheckpoint>, CheckpointError> {
         let head = store.read(|reader| reader.head())?;
@@ -163,7 +163,7 @@ fn grow(frontier: &mut Frontier, store: &Store, size: u64) -> Result<(), Checkpo
     Ok(())
 }
 
-fn read(path: &Path, settings: &Settings, log_key: &SigningKey) -> Result<Option<Signed>, CheckpointError> {
+fn read(path: &Path, settings: &Settings, log_key: &dyn Signer) -> Result<Option<Signed>, CheckpointError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),

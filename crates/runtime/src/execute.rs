@@ -23,7 +23,6 @@ use chancery_core::digest::{Fingerprint, RecordId, sha256};
 use chancery_core::dsse::{self, Envelope, Signature};
 use chancery_core::ids::{EntityUid, ExecutionId};
 use chancery_core::json::Pointer;
-use chancery_core::key::Signer;
 use chancery_core::signal::Signals;
 use chancery_core::statement::{
     Candidates, Decision, DecisionBody, ExecutionState, PolicyRef, Runtime as RuntimeRef, Statement,

@@ -230,7 +230,7 @@ impl Export {
             progress(written);
         }
         let bytes = writer.bytes();
-        let (_, trailer) = writer.finish(&self.inner.runtime_key)?;
+        let (_, trailer) = writer.finish(self.inner.runtime_key.as_ref())?;
         Ok(Exported {
             lines: trailer.lines + 1,
             bytes,

@@ -20,7 +20,7 @@ use chancery_core::checkpoint::Checkpoint;
 use chancery_core::commitment::{Opening, fingerprint};
 use chancery_core::digest::ChainHash;
 use chancery_core::json::{self, Limits};
-use chancery_core::key::{PublicKey, Signer};
+use chancery_core::key::PublicKey;
 use chancery_core::keyring::{Keyring, Role, RootPub};
 use chancery_core::log::{Kind, chain_next};
 use chancery_core::merkle::Frontier;

@@ -189,10 +189,11 @@ fn make(request: &InitRequest, made: &mut Made) -> Result<Initialised, InitError
     let options = Options {
         home: request.home.clone(),
         database: request.database.clone(),
-        keys: ServerKeys { runtime, log, vault },
+        keys: ServerKeys { runtime: Arc::new(runtime), log: Arc::new(log), vault },
         tenant: Some(request.tenant.clone()),
         environment: Some(request.environment),
         binary: request.binary,
+        build: None,
         clock: Arc::clone(&request.clock),
         entropy: Arc::clone(&request.entropy),
         threads: request.threads,
@@ -555,7 +556,8 @@ mod tests {
         assert_eq!(error.code(), "log.tenant");
         let error = refused(&|options| options.keys.vault = Zeroizing::new([1; 32]));
         assert_eq!((error.whose(), error.code()), (Cause::Refused, "vault.other"));
-        let error = refused(&|options| options.keys.runtime = SigningKey::generate_ed25519([1; 32]));
+        let error =
+            refused(&|options| options.keys.runtime = Arc::new(SigningKey::generate_ed25519([1; 32])));
         assert_eq!(error.code(), "runtime.key");
         let root = SigningKey::generate_ed25519([1; 32]);
         fs::remove_file(log.home().root_pub()).unwrap();

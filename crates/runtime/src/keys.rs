@@ -8,12 +8,14 @@
 use crate::edge::{self, Entropy, EntropyError};
 use crate::failure::{Cause, Failure};
 use crate::home::Home;
-use chancery_core::key::{KeyError as CoreKeyError, PublicKey, SigningKey};
+use chancery_core::key::{KeyError as CoreKeyError, PublicKey, Signer, SigningKey};
 use chancery_supply::keyfile::{self, KeyFileError};
+use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// The private files of a home folder.
@@ -147,11 +149,17 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyError> {
 }
 
 /// The keys that a server holds: never the root key, never the policy key.
-#[derive(Debug)]
 pub struct ServerKeys {
-    pub(crate) runtime: SigningKey,
-    pub(crate) log: SigningKey,
+    pub(crate) runtime: Arc<dyn Signer>,
+    pub(crate) log: Arc<dyn Signer>,
     pub(crate) vault: Zeroizing<[u8; 32]>,
+}
+
+impl fmt::Debug for ServerKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = |key: &Arc<dyn Signer>| key.public_key().key_id().clone();
+        write!(f, "ServerKeys({}, {}, …)", id(&self.runtime), id(&self.log))
+    }
 }
 
 impl ServerKeys {
@@ -168,22 +176,21 @@ impl ServerKeys {
         let vault = load(&vault_path, password)?;
         Ok(Self {
             vault: seed(&vault).ok_or(KeyError::NotAVaultKey { path: vault_path })?,
-            runtime: load(&home.key(KeyName::Runtime), password)?,
-            log: load(&home.key(KeyName::Log), password)?,
+            runtime: Arc::new(load(&home.key(KeyName::Runtime), password)?),
+            log: Arc::new(load(&home.key(KeyName::Log), password)?),
         })
     }
 
     /// The key that signs decisions.
     #[must_use]
     pub fn runtime(&self) -> &PublicKey {
-        use chancery_core::key::Signer;
         self.runtime.public_key()
     }
 }
 
 /// The 32 bytes inside an Ed25519 key: the end of its PKCS#8 form (RFC 8410 §7).
 pub(crate) fn seed(key: &SigningKey) -> Option<Zeroizing<[u8; 32]>> {
-    use chancery_core::key::{Algorithm, Signer};
+    use chancery_core::key::Algorithm;
     if key.public_key().algorithm() != Algorithm::Ed25519 {
         return None;
     }

@@ -19,6 +19,7 @@
 
 pub mod answer;
 pub mod batch;
+pub mod build;
 pub mod bundles;
 pub mod checkpoint;
 pub mod edge;
@@ -40,6 +41,7 @@ pub mod vault;
 mod testing;
 
 pub use answer::{Answer, AnswerPolicy, Evaluated, LogPosition};
+pub use build::BuildFiles;
 pub use chancery_core::statement::Environment;
 pub use edge::{Clock, Entropy, EntropyError};
 pub use error::ExecuteError;

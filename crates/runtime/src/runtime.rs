@@ -4,6 +4,7 @@
 //! `root.pub`, this runtime's keys are in it and good now, the vault is the one that the database was made with,
 //! and every bundle in force has the content, the signature and the activation that its log entry says.
 
+use crate::build::BuildFiles;
 use crate::bundles::{BundleError, LoadedBundle};
 use crate::checkpoint::{CheckpointError, Publisher};
 use crate::edge::{Clock, Entropy};
@@ -16,7 +17,7 @@ use crate::vault::{OpeningKey, Purpose, Vault, VaultError};
 use chancery_core::commitment::TenantKey;
 use chancery_core::digest::{BundleHash, Digest};
 use chancery_core::ids::{PolicyId, TenantId};
-use chancery_core::key::{KeyId, PublicKey, Signer, SigningKey};
+use chancery_core::key::{KeyId, PublicKey, Signer};
 use chancery_core::keyring::{Keyring, KeyringError, Role, RootPub, RootPubError, Standing};
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
@@ -41,6 +42,8 @@ pub struct Options {
     pub environment: Option<Environment>,
     /// SHA-256 of the running program's file.
     pub binary: Digest,
+    /// The release that this program is; a production log decides with none but a verified one.
+    pub build: Option<BuildFiles>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The random source.
@@ -66,8 +69,8 @@ pub(crate) struct Inner {
     pub(crate) root: RootPub,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) runtime_key: SigningKey,
-    pub(crate) log_key: SigningKey,
+    pub(crate) runtime_key: Arc<dyn Signer>,
+    pub(crate) log_key: Arc<dyn Signer>,
     pub(crate) commitment_key: TenantKey,
     pub(crate) opening_key: OpeningKey,
     pub(crate) binary: Digest,
@@ -110,11 +113,12 @@ impl Runtime {
         let (keyring, size) = store.read(|reader| Ok((read_keyring(reader)?, reader.head()?.size)))?;
         let keyring = keyring?;
         keyring.check_root(&root)?;
-        check_key(&keyring, &options.keys.runtime, Role::Runtime, size, now)?;
-        check_key(&keyring, &options.keys.log, Role::Log, size, now)?;
+        check_key(&keyring, options.keys.runtime.as_ref(), Role::Runtime, size, now)?;
+        check_key(&keyring, options.keys.log.as_ref(), Role::Log, size, now)?;
 
         let (commitment_key, opening_key) = tenant_keys(&store, &settings.tenant, &options.keys.vault)?;
-        let publisher = Publisher::open(options.home.checkpoint(), &store, &settings, &options.keys.log)?;
+        let publisher =
+            Publisher::open(options.home.checkpoint(), &store, &settings, options.keys.log.as_ref())?;
         let ServerKeys { runtime, log, vault: _ } = options.keys;
         let inner = Inner {
             root,
@@ -184,8 +188,8 @@ impl Runtime {
         let size = inner.store.read(|reader| Ok(reader.head()?.size))?;
         let keyring = self.keyring();
         let now = inner.clock.now();
-        check_key(&keyring, &inner.runtime_key, Role::Runtime, size, now)?;
-        check_key(&keyring, &inner.log_key, Role::Log, size, now)
+        check_key(&keyring, inner.runtime_key.as_ref(), Role::Runtime, size, now)?;
+        check_key(&keyring, inner.log_key.as_ref(), Role::Log, size, now)
     }
 }
 
@@ -244,7 +248,7 @@ fn check_settings(settings: &Settings, options: &Options) -> Result<(), OpenErro
 
 fn check_key(
     keyring: &Keyring,
-    key: &SigningKey,
+    key: &dyn Signer,
     role: Role,
     size: u64,
     now: Timestamp,

@@ -110,8 +110,8 @@ impl TestLog {
     pub(crate) fn keys(&self) -> ServerKeys {
         let prepared = PREPARED.get_or_init(prepare);
         ServerKeys {
-            runtime: prepared.key(KeyName::Runtime),
-            log: prepared.key(KeyName::Log),
+            runtime: Arc::new(prepared.key(KeyName::Runtime)),
+            log: Arc::new(prepared.key(KeyName::Log)),
             vault: keys::seed(&prepared.key(KeyName::Vault)).unwrap(),
         }
     }
@@ -124,6 +124,7 @@ impl TestLog {
             tenant: None,
             environment: Some(Environment::Test),
             binary: Digest::from_bytes([0xab; 32]),
+            build: None,
             clock: self.clock.clone(),
             entropy: Arc::new(TestEntropy(AtomicU64::new(1_000_000))),
             threads: NonZeroUsize::new(2),

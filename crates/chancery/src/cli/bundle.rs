@@ -1,18 +1,19 @@
 //! `chancery bundle check|test|sum|sign|verify|publish|activate|history`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use chancery_core::key::PublicKey;
+use chancery_core::key::{PublicKey, Signer};
 use chancery_policy::sum::{SIGNATURE, SUM, is_beside};
 use chancery_policy::{Bundle, BundleError};
+use chancery_runtime::KeyName;
 use chancery_runtime::bundles::{self, ActivationRequest, Files, SignedBundle};
-use chancery_runtime::{KeyName, keys};
 use serde::Serialize;
 use serde_json::json;
 
 use super::decide::parse_policy;
 use super::open::{Home, home_of};
-use super::{Exit, Failure, folder};
+use super::{Exit, Failure, folder, signer};
 
 /// Subcommands of `bundle`.
 #[derive(Debug, clap::Subcommand)]
@@ -145,17 +146,16 @@ fn test(folder: &Path, home: &Home<'_>) -> Result<Exit, Failure> {
 }
 
 /// The policy key: the one named, else the one in the folder of keys.
-fn policy_key(key: Option<PathBuf>, home: &Home<'_>) -> Result<chancery_core::key::SigningKey, Failure> {
+fn policy_key(key: Option<PathBuf>, home: &Home<'_>) -> Result<Arc<dyn Signer>, Failure> {
     let config = home.configuration(&[])?.config;
     let path = key.unwrap_or_else(|| home_of(&config).key(KeyName::Policy));
-    let password = home.password(&config)?;
-    Ok(keys::load(&path, &password)?)
+    signer::open(&path.to_string_lossy(), config.password_file.as_deref(), home)
 }
 
 fn sign(folder: &Path, key: Option<PathBuf>, home: &Home<'_>) -> Result<Exit, Failure> {
     let files = folder::read(folder)?;
     let key = policy_key(key, home)?;
-    let signed = bundles::sign(&files, &key)?;
+    let signed = bundles::sign(&files, key.as_ref())?;
     for (name, bytes) in [(SUM, signed.sum.clone().into_bytes()), (SIGNATURE, signed.to_json()?)] {
         let path = folder.join(name);
         std::fs::write(&path, bytes).map_err(|error| {
@@ -203,7 +203,7 @@ fn activate(policy: &str, reason: String, key: Option<PathBuf>, home: &Home<'_>)
     let runtime = home.runtime()?;
     let requested_by = home.configuration(&[])?.config.principal;
     let request = ActivationRequest { policy, version, reason, requested_by };
-    let activated = runtime.activate(&runtime.sign_activation(&request, &key)?)?;
+    let activated = runtime.activate(&runtime.sign_activation(&request, key.as_ref())?)?;
     home.finish(&runtime)?;
     let shown = json!({"activation": activated.activation, "log": activated.log});
     home.output.print(&shown, |_| {

@@ -18,6 +18,7 @@ mod output;
 mod password;
 mod serve;
 mod settings;
+mod signer;
 mod verify;
 
 use std::ffi::OsString;

@@ -82,6 +82,7 @@ impl Home<'_> {
             tenant: Some(config.tenant.clone()),
             environment,
             binary: own_digest()?,
+            build: None,
             clock: self.edge.clock.clone(),
             entropy: self.edge.entropy.clone(),
             threads: None,

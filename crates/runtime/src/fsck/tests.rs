@@ -104,6 +104,7 @@ fn a_missing_memory_is_a_problem() {
 #[test]
 fn another_root_is_a_problem() {
     let log = filled();
+    use chancery_core::key::Signer;
     let stranger = chancery_core::key::SigningKey::generate_ed25519([1; 32]);
     let root = RootPub::new(vec![stranger.public_key().clone()], 1).unwrap();
     let records = Records::open(&log.database(), log.clock.clone()).unwrap();

@@ -194,6 +194,7 @@ impl Api {
             tenant: None,
             environment: Some(Environment::Test),
             binary: Digest::from_bytes([0xab; 32]),
+            build: None,
             clock: clock.clone(),
             entropy: Arc::new(TestEntropy(AtomicU64::new(1_000_000))),
             threads: None,
