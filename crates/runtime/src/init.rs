@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! nothing there? ─► bundles valid? ─► keys on disk ─► database: settings, wrapped tenant keys
-//!   ─► keyring version 1, signed by root (log entry 0) ─► bundles signed, published, activated ─► one checkpoint
+//!   ─► keyring version 1, signed by the roots (log entry 0) ─► bundles signed, published, activated ─► one checkpoint
 //! ```
+//! The root key is made here, or several custodians' keys are given. So may be the runtime's and the log's key, which
+//! then live somewhere else than in a file. Policy and vault keys are always made.
 //! Whatever goes wrong on the way, what was made is taken away again, and what was there before is not touched.
 
 use crate::bundles::{self, Activated, ActivationRequest, BundleError, Files, SignedBundle};
@@ -19,8 +21,10 @@ use chancery_core::checkpoint::{SignedCheckpoint, log_vkey};
 use chancery_core::digest::Digest;
 use chancery_core::dsse::{self, Envelope};
 use chancery_core::ids::{PolicyId, TenantId};
-use chancery_core::key::{KeyId, SignError, Signer, SigningKey};
-use chancery_core::keyring::{KeyEntry, KeyringVersion, Role, RootKey, RootPub, RootPubError};
+use chancery_core::key::{KeyId, PublicKey, SignError, Signer, SigningKey};
+use chancery_core::keyring::{
+    KeyEntry, Keyring, KeyringError, KeyringVersion, Role, RootKey, RootPub, RootPubError,
+};
 use chancery_core::note::NoteKeyError;
 use chancery_core::statement::{Environment, Statement, StatementError};
 use chancery_core::time::Timestamp;
@@ -47,6 +51,33 @@ pub enum Commitments {
     Open,
 }
 
+/// The keys that sign keyring versions.
+pub enum Roots {
+    /// One fresh key, in `root.key`.
+    Generated {
+        /// Its own password.
+        password: Zeroizing<Vec<u8>>,
+    },
+    /// Keys that their holders made.
+    Given {
+        /// All of them, and how many have to sign.
+        root: RootPub,
+        /// At least as many of them as have to sign.
+        signers: Vec<Arc<dyn Signer>>,
+    },
+}
+
+/// A public key, what it may sign, and who holds it.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// The key.
+    pub key: PublicKey,
+    /// Its roles.
+    pub roles: Vec<Role>,
+    /// Who holds it.
+    pub subject: String,
+}
+
 /// What a log is made with.
 pub struct InitRequest {
     /// Where keys, trust and the publisher's memory go.
@@ -67,9 +98,15 @@ pub struct InitRequest {
     pub reason: String,
     /// Who asks for that.
     pub requested_by: String,
-    /// The password of `root.key`.
-    pub root_password: Zeroizing<Vec<u8>>,
-    /// The password of the other key files.
+    /// The keys that sign the keyring.
+    pub roots: Roots,
+    /// The key that signs decisions; one is made, in a file, where none is given.
+    pub runtime_key: Option<Arc<dyn Signer>>,
+    /// The key that signs checkpoints, an Ed25519 key; one is made, in a file, where none is given.
+    pub log_key: Option<Arc<dyn Signer>>,
+    /// Further keys of version 1: those of builds, approvers, witnesses, erasures.
+    pub enrol: Vec<Holder>,
+    /// The password of the key files but `root.key`.
     pub password: Zeroizing<Vec<u8>>,
     /// SHA-256 of the running program's file.
     pub binary: Digest,
@@ -117,51 +154,98 @@ pub fn init(request: InitRequest) -> Result<Initialised, InitError> {
 /// Everything that `init` makes, none of which may be there.
 fn paths(request: &InitRequest) -> Vec<PathBuf> {
     let home = &request.home;
-    let keys = KeyName::ALL.iter().map(|name| home.key(*name));
+    let keys = KeyName::ALL.iter().filter(|name| request.makes(**name)).map(|name| home.key(*name));
     keys.chain([home.root_pub().to_owned(), home.checkpoint().to_owned(), request.database.clone()]).collect()
 }
 
+impl InitRequest {
+    /// Whether a key is made, and not given.
+    fn makes(&self, name: KeyName) -> bool {
+        match name {
+            KeyName::Root => matches!(self.roots, Roots::Generated { .. }),
+            KeyName::Runtime => self.runtime_key.is_none(),
+            KeyName::Log => self.log_key.is_none(),
+            KeyName::Policy | KeyName::Vault => true,
+        }
+    }
+}
+
+/// The keys that go into files.
+struct Fresh(BTreeMap<KeyName, Arc<SigningKey>>);
+
+impl Fresh {
+    fn generate(request: &InitRequest) -> Result<Self, EntropyError> {
+        let names = KeyName::ALL.into_iter().filter(|name| request.makes(*name));
+        let keys = names.map(|name| Ok((name, Arc::new(keys::generate(request.entropy.as_ref())?))));
+        Ok(Self(keys.collect::<Result<_, EntropyError>>()?))
+    }
+
+    /// The key that was given, else the fresh one of that name.
+    fn or(&self, given: Option<&Arc<dyn Signer>>, name: KeyName) -> Result<Arc<dyn Signer>, InitError> {
+        match given {
+            Some(key) => Ok(Arc::clone(key)),
+            None => Ok(self.get(name)?),
+        }
+    }
+
+    fn get(&self, name: KeyName) -> Result<Arc<SigningKey>, InitError> {
+        self.0.get(&name).cloned().ok_or(InitError::NotMade { name })
+    }
+}
+
+/// All the keys of a new log.
 struct Keys {
-    root: SigningKey,
-    runtime: SigningKey,
-    log: SigningKey,
-    policy: SigningKey,
-    vault: SigningKey,
+    root: RootPub,
+    roots: Vec<Arc<dyn Signer>>,
+    runtime: Arc<dyn Signer>,
+    log: Arc<dyn Signer>,
+    policy: Arc<SigningKey>,
+    vault: Arc<SigningKey>,
 }
 
 impl Keys {
-    fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+    fn of(request: &InitRequest, fresh: &Fresh) -> Result<Self, InitError> {
+        let (root, roots) = match &request.roots {
+            Roots::Generated { .. } => {
+                let key = fresh.get(KeyName::Root)?;
+                let root = RootPub::new(vec![key.public_key().clone()], 1)?;
+                (root, vec![key as Arc<dyn Signer>])
+            }
+            Roots::Given { root, signers } => (root.clone(), signers.clone()),
+        };
         Ok(Self {
-            root: keys::generate(entropy)?,
-            runtime: keys::generate(entropy)?,
-            log: keys::generate(entropy)?,
-            policy: keys::generate(entropy)?,
-            vault: keys::generate(entropy)?,
+            root,
+            roots,
+            runtime: fresh.or(request.runtime_key.as_ref(), KeyName::Runtime)?,
+            log: fresh.or(request.log_key.as_ref(), KeyName::Log)?,
+            policy: fresh.get(KeyName::Policy)?,
+            vault: fresh.get(KeyName::Vault)?,
         })
     }
 
-    fn named(&self) -> [(KeyName, &SigningKey); 5] {
-        [
-            (KeyName::Root, &self.root),
-            (KeyName::Runtime, &self.runtime),
-            (KeyName::Log, &self.log),
-            (KeyName::Policy, &self.policy),
-            (KeyName::Vault, &self.vault),
-        ]
+    /// The names and ids of the keys that sign.
+    fn ids(&self, request: &InitRequest) -> Vec<(KeyName, KeyId)> {
+        let root = if request.makes(KeyName::Root) { self.roots.first() } else { None };
+        let root = root.map(|key| (KeyName::Root, key.public_key()));
+        let others = [
+            (KeyName::Runtime, self.runtime.public_key()),
+            (KeyName::Log, self.log.public_key()),
+            (KeyName::Policy, self.policy.public_key()),
+        ];
+        root.into_iter().chain(others).map(|(name, key)| (name, key.key_id().clone())).collect()
     }
 }
 
 fn make(request: &InitRequest, made: &mut Made) -> Result<Initialised, InitError> {
     let origin = format!("{}/{}", request.log_host, request.tenant);
-    let entropy = request.entropy.as_ref();
-    let keys = Keys::generate(entropy)?;
+    let fresh = Fresh::generate(request)?;
+    let keys = Keys::of(request, &fresh)?;
     log_vkey(&origin, keys.log.public_key())
         .map_err(|source| InitError::LogHost { host: request.log_host.clone(), source })?;
-    let root = RootPub::new(vec![keys.root.public_key().clone()], 1)?;
     let now = request.clock.now();
-    let (keyring, expires_at) = keyring(&keys, &request.tenant, &origin, now)?;
+    let (keyring, expires_at) = keyring(&keys, request, &origin, now)?;
 
-    write_files(request, &keys, &root, made)?;
+    write_files(request, &fresh, &keys.root, made)?;
     let clock = Arc::clone(&request.clock);
     let settings =
         Settings { tenant: request.tenant.clone(), log_origin: origin, environment: request.environment };
@@ -182,14 +266,12 @@ fn make(request: &InitRequest, made: &mut Made) -> Result<Initialised, InitError
         body: Body::Keyring(NewKeyring { version: 1, expires_at }),
     })?;
 
-    let names = keys.named();
-    let ids = names.iter().filter(|(name, _)| *name != KeyName::Vault);
-    let ids = ids.map(|(name, key)| (*name, key.public_key().key_id().clone())).collect();
-    let Keys { runtime, log, policy, .. } = keys;
+    let ids = keys.ids(request);
+    let Keys { root, runtime, log, policy, .. } = keys;
     let options = Options {
         home: request.home.clone(),
         database: request.database.clone(),
-        keys: ServerKeys { runtime: Arc::new(runtime), log: Arc::new(log), vault },
+        keys: ServerKeys { runtime, log, vault },
         tenant: Some(request.tenant.clone()),
         environment: Some(request.environment),
         binary: request.binary,
@@ -205,49 +287,62 @@ fn make(request: &InitRequest, made: &mut Made) -> Result<Initialised, InitError
     Ok(Initialised { runtime, keys: ids, activated, checkpoint })
 }
 
-/// Version 1 of the keyring, signed by the root key.
+/// Version 1 of the keyring, signed by the roots.
 fn keyring(
     keys: &Keys,
-    tenant: &TenantId,
+    request: &InitRequest,
     origin: &str,
     now: Timestamp,
 ) -> Result<(Envelope, Timestamp), InitError> {
     let valid_until = now.checked_add_ms(KEYRING_VALIDITY_MS).ok_or(InitError::Clock { now })?;
-    let entry = |key: &SigningKey, role: Role, subject: &str| KeyEntry {
-        key: key.public_key().clone(),
+    let entry = |key: &PublicKey, roles: &[Role], subject: &str| KeyEntry {
+        key: key.clone(),
         revoked: None,
-        roles: vec![role],
+        roles: roles.to_vec(),
         subject: subject.to_owned(),
         valid_from: now,
         valid_until,
     };
+    let mut entries = vec![
+        entry(keys.runtime.public_key(), &[Role::Runtime], "chancery-runtime"),
+        entry(keys.log.public_key(), &[Role::Log], origin),
+        entry(keys.policy.public_key(), &[Role::Policy], "policy-publisher"),
+    ];
+    entries.extend(request.enrol.iter().map(|holder| entry(&holder.key, &holder.roles, &holder.subject)));
     let statement = Statement::keyring_of(KeyringVersion {
         expires_at: valid_until,
         issued_at: now,
-        keys: vec![
-            entry(&keys.runtime, Role::Runtime, "chancery-runtime"),
-            entry(&keys.log, Role::Log, origin),
-            entry(&keys.policy, Role::Policy, "policy-publisher"),
-        ],
+        keys: entries,
         log_origin: origin.to_owned(),
         previous: None,
-        root_keys: vec![RootKey::new(keys.root.public_key().clone())],
-        tenant: tenant.clone(),
-        threshold: 1,
+        root_keys: keys.root.keys().iter().cloned().map(RootKey::new).collect(),
+        tenant: request.tenant.clone(),
+        threshold: keys.root.threshold(),
         version: 1,
         witness_quorum: None,
     })?;
-    let envelope = Envelope::sign(dsse::IN_TOTO, statement.to_payload()?.into_bytes(), &keys.root)?;
+    let signers: Vec<&dyn Signer> = keys.roots.iter().map(AsRef::as_ref).collect();
+    let envelope = Envelope::sign_all(dsse::IN_TOTO, statement.to_payload()?.into_bytes(), &signers)?;
+    // Before anything is made: whether the given keys are root keys, and enough of them.
+    Keyring::walk(&[(0, envelope.clone())])?;
     Ok((envelope, valid_until))
 }
 
-fn write_files(request: &InitRequest, keys: &Keys, root: &RootPub, made: &mut Made) -> Result<(), InitError> {
+fn write_files(
+    request: &InitRequest,
+    fresh: &Fresh,
+    root: &RootPub,
+    made: &mut Made,
+) -> Result<(), InitError> {
     let home = &request.home;
     made.will_make_folder(home.keys());
     keys::make_folder(home.keys())?;
-    for (name, key) in keys.named() {
-        let password = if name == KeyName::Root { &request.root_password } else { &request.password };
-        let path = home.key(name);
+    for (name, key) in &fresh.0 {
+        let password = match (name, &request.roots) {
+            (KeyName::Root, Roots::Generated { password }) => password,
+            _ => &request.password,
+        };
+        let path = home.key(*name);
         made.will_make(&path);
         keys::store(&path, key, password)?;
     }
@@ -384,9 +479,18 @@ pub enum InitError {
     /// The root key.
     #[error(transparent)]
     Root(#[from] RootPubError),
-    /// The keyring.
+    /// The keyring: a key is there twice, say.
     #[error("the keyring cannot be made")]
     Keyring(#[from] StatementError),
+    /// The keys that signed are not the root keys, or too few of them.
+    #[error("the keyring is not signed by enough of the keys in root.pub")]
+    Signatures(#[source] Box<KeyringError>),
+    /// A key that has to be made was not; does not happen.
+    #[error("`{}` was not made", name.file())]
+    NotMade {
+        /// Which one.
+        name: KeyName,
+    },
     /// A key did not sign.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -410,11 +514,18 @@ pub enum InitError {
     Store(#[from] StoreError),
 }
 
+impl From<KeyringError> for InitError {
+    fn from(error: KeyringError) -> Self {
+        Self::Signatures(Box::new(error))
+    }
+}
+
 impl Failure for InitError {
     fn whose(&self) -> Cause {
         match self {
             Self::Exists { .. } => Cause::Conflict,
-            Self::LogHost { .. } => Cause::Caller,
+            Self::LogHost { .. } | Self::Keyring(_) => Cause::Caller,
+            Self::Signatures(_) => Cause::Refused,
             Self::Key(error) => error.whose(),
             Self::Bundle(error) => error.whose(),
             Self::Open(error) => error.whose(),
@@ -429,6 +540,7 @@ impl Failure for InitError {
         match self {
             Self::Exists { .. } => "init.exists",
             Self::LogHost { .. } => "init.log_host",
+            Self::Keyring(_) | Self::Signatures(_) => "init.keyring",
             Self::Key(error) => error.code(),
             Self::Bundle(error) => error.code(),
             Self::Open(error) => error.code(),

@@ -5,7 +5,7 @@ use crate::bundles::{self, Activated, ActivationRequest, Files, SignedBundle};
 use crate::edge::{Clock, Entropy, EntropyError};
 use crate::execute::Caller;
 use crate::home::Home;
-use crate::init::{Commitments, InitRequest, init};
+use crate::init::{Commitments, InitRequest, Roots, init};
 use crate::keys::{self, KeyName, ServerKeys};
 use crate::runtime::{OpenError, Options, Runtime};
 use chancery_core::digest::{Digest, sha256};
@@ -195,7 +195,10 @@ pub(crate) fn init_request(folder: &Path) -> InitRequest {
         bundles: vec![small_bundle("1.0.0")],
         reason: "the first".to_owned(),
         requested_by: "tester".to_owned(),
-        root_password: Zeroizing::new(ROOT_PASSWORD.to_vec()),
+        roots: Roots::Generated { password: Zeroizing::new(ROOT_PASSWORD.to_vec()) },
+        runtime_key: None,
+        log_key: None,
+        enrol: Vec::new(),
         password: Zeroizing::new(PASSWORD.to_vec()),
         binary: Digest::from_bytes([0xab; 32]),
         clock: TestClock::at(START),

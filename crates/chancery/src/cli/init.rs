@@ -5,15 +5,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use chancery_core::ids::TenantId;
+use chancery_core::key::PublicKey;
+use chancery_core::keyring::{Role, RootPub};
 use chancery_core::statement::Environment;
 use chancery_runtime::KeyName;
-use chancery_runtime::init::{Commitments, InitRequest, Initialised};
+use chancery_runtime::init::{Commitments, Holder, InitRequest, Initialised, Roots};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::open::{Home, PASSWORD_VARIABLE, home_of, own_digest};
 use super::password::{self, Password};
-use super::{Exit, Failure, folder};
+use super::{Exit, Failure, folder, signer};
 use crate::config;
 
 /// The variable that holds the password of the root key.
@@ -46,6 +48,21 @@ pub(super) struct Arguments {
     /// A file with the password of the root key, which no server ever reads.
     #[arg(long, value_name = "FILE")]
     root_password_file: Option<PathBuf>,
+    /// Root keys that their holders made (see `trust root-init`), in place of a fresh one.
+    #[arg(long, value_name = "FILE", requires = "root_key")]
+    root_pub: Option<PathBuf>,
+    /// A root key that signs the first keyring; as often as the threshold says.
+    #[arg(long, value_name = "KEY", requires = "root_pub")]
+    root_key: Vec<String>,
+    /// The key that signs decisions, in place of a fresh file; written into the configuration.
+    #[arg(long, value_name = "KEY")]
+    runtime_key: Option<String>,
+    /// The key that signs checkpoints, in place of a fresh file; written into the configuration.
+    #[arg(long, value_name = "KEY")]
+    log_key: Option<String>,
+    /// A public key that signs builds (SPKI PEM).
+    #[arg(long, value_name = "FILE")]
+    build_key: Vec<PathBuf>,
 }
 
 fn parse_environment(text: &str) -> Result<Environment, String> {
@@ -61,8 +78,8 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
         PASSWORD_VARIABLE,
         true,
     )?;
-    let root_password = root_password(&arguments, home)?;
-    let (initialised, root_password_file) = make(&arguments, home, password, root_password)?;
+    let roots = roots(&arguments, home)?;
+    let (initialised, root_password_file) = make(&arguments, home, password, roots)?;
     let shown = json!({
         "tenant": arguments.tenant,
         "environment": arguments.environment,
@@ -82,22 +99,24 @@ fn must_be_new(home: &Home<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The root key's own password: from its file or variable, else asked for, else (without a terminal) a random one
-/// that is written beside the keys for somebody to take away.
-fn root_password(arguments: &Arguments, home: &Home<'_>) -> Result<Option<Password>, Failure> {
+/// The root keys: those that are given, else a fresh one with a password of its own: from its file or variable, else
+/// asked for, else (without a terminal) none yet.
+fn roots(arguments: &Arguments, home: &Home<'_>) -> Result<Option<Roots>, Failure> {
+    if let Some(path) = &arguments.root_pub {
+        let root = read_root(path)?;
+        let file = arguments.root_password_file.as_deref();
+        let open = |key: &String| signer::open(key, file, home);
+        let signers = arguments.root_key.iter().map(open).collect::<Result<_, _>>()?;
+        return Ok(Some(Roots::Given { root, signers }));
+    }
     let given = arguments.root_password_file.is_some() || std::env::var_os(ROOT_PASSWORD_VARIABLE).is_some();
     if !given && !home.output.input {
         return Ok(None);
     }
     let file = arguments.root_password_file.as_deref();
-    password::find(
-        home.output,
-        "the root key (not the one of the other keys)",
-        file,
-        ROOT_PASSWORD_VARIABLE,
-        true,
-    )
-    .map(Some)
+    let what = "the root key (not the one of the other keys)";
+    let password = password::find(home.output, what, file, ROOT_PASSWORD_VARIABLE, true)?;
+    Ok(Some(Roots::Generated { password }))
 }
 
 /// Makes everything. What is there already is not touched; what fails leaves nothing behind.
@@ -105,7 +124,7 @@ fn make(
     arguments: &Arguments,
     home: &Home<'_>,
     password: Password,
-    root_password: Option<Password>,
+    roots: Option<Roots>,
 ) -> Result<(Initialised, Option<PathBuf>), Failure> {
     let bundles = match &arguments.policies {
         Some(policies) => folder::find(policies)?,
@@ -117,12 +136,17 @@ fn make(
     let bundles = bundles.iter().map(|bundle| folder::read(bundle)).collect::<Result<Vec<_>, _>>()?;
     let text = configuration(arguments);
     let config = config::parse_new(&text, home.folder()).map_err(Failure::usage)?;
-    let generated = root_password.is_none();
-    let root_password = match root_password {
-        Some(password) => password,
-        // 128 bits: it guards the key that everything follows from.
-        None => Zeroizing::new(format!("{}{}", home.random_hex()?, home.random_hex()?).into_bytes()),
+    let mut random_password = None;
+    let roots = match roots {
+        Some(roots) => roots,
+        None => {
+            // 128 bits: it guards the key that everything follows from.
+            let random = format!("{}{}", home.random_hex()?, home.random_hex()?);
+            let password = random_password.insert(Zeroizing::new(random.into_bytes())).clone();
+            Roots::Generated { password }
+        }
     };
+    let open = |key: &String| signer::open(key, arguments.password_file.as_deref(), home);
     let paths = home_of(&config);
     let initialised = chancery_runtime::init::init(InitRequest {
         home: paths.clone(),
@@ -134,19 +158,52 @@ fn make(
         bundles,
         reason: "put in force when the log was made".to_owned(),
         requested_by: config.principal,
-        root_password: root_password.clone(),
+        roots,
+        runtime_key: arguments.runtime_key.as_ref().map(open).transpose()?,
+        log_key: arguments.log_key.as_ref().map(open).transpose()?,
+        enrol: arguments.build_key.iter().map(|path| build_key(path)).collect::<Result<_, _>>()?,
         password,
         binary: own_digest()?,
         clock: home.edge.clock.clone(),
         entropy: home.edge.entropy.clone(),
         threads: None,
     })?;
-    let written = generated.then(|| paths.keys().join("root.password"));
-    if let Some(path) = &written {
-        password::store(path, &root_password)?;
+    let mut written = None;
+    if let Some(password) = &random_password {
+        let path = paths.keys().join("root.password");
+        password::store(&path, password)?;
+        written = Some(path);
     }
     write_new(&home.config, &text)?;
     Ok((initialised, written))
+}
+
+fn build_key(path: &Path) -> Result<Holder, Failure> {
+    let key = read_public(path)?;
+    Ok(Holder { key, roles: vec![Role::Build], subject: "release-builder".to_owned() })
+}
+
+/// Reads `root.pub`.
+pub(super) fn read_root(path: &Path) -> Result<RootPub, Failure> {
+    let shown = path.display();
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::because(Exit::Usage, format!("cannot read `{shown}`"), &error))?;
+    RootPub::parse(&text).map_err(|error| {
+        Failure::because(Exit::Usage, format!("`{shown}` holds no root keys"), &error)
+            .help("`chancery trust root-init` makes the file of the holders' public keys")
+    })
+}
+
+/// Reads a public key.
+pub(super) fn read_public(path: &Path) -> Result<PublicKey, Failure> {
+    let shown = path.display();
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::because(Exit::Usage, format!("cannot read `{shown}`"), &error))?;
+    PublicKey::from_spki_pem(&text).map_err(|error| {
+        Failure::because(Exit::Usage, format!("`{shown}` is no public key"), &error).help(
+            "public keys are SPKI PEM, Ed25519 or ECDSA P-256; `chancery key show` prints that of a key file",
+        )
+    })
 }
 
 fn configuration(arguments: &Arguments) -> String {
@@ -160,6 +217,11 @@ fn configuration(arguments: &Arguments) -> String {
     if let Some(file) = &arguments.password_file {
         let path = std::path::absolute(file).unwrap_or_else(|_| file.clone());
         text.push_str(&format!("password_file = {}\n", toml::Value::from(path.to_string_lossy().as_ref())));
+    }
+    for (name, key) in [("runtime_key", &arguments.runtime_key), ("log_key", &arguments.log_key)] {
+        if let Some(key) = key {
+            text.push_str(&format!("{name} = {}\n", toml::Value::from(key.as_str())));
+        }
     }
     text
 }
@@ -185,7 +247,9 @@ fn describe(arguments: &Arguments, initialised: &Initialised, root_password: Opt
         text.push_str(&format!("  in force     {}@{}\n", activation.policy_id, activation.policy_version));
     }
     text.push_str("auditors get trust/root.pub, by a way that nobody else controls\n");
-    text.push_str(&format!("take {} away from this machine", KeyName::Root.file()));
+    if arguments.root_pub.is_none() {
+        text.push_str(&format!("take {} away from this machine", KeyName::Root.file()));
+    }
     if let Some(path) = root_password {
         text.push_str(&format!(", and its password, which stands in {}", path.display()));
     }
@@ -208,6 +272,11 @@ pub(super) fn for_demo(
         db: PathBuf::from("chancery.db"),
         password_file: Some(folder.join("password")),
         root_password_file: None,
+        root_pub: None,
+        root_key: Vec::new(),
+        runtime_key: None,
+        log_key: None,
+        build_key: Vec::new(),
     };
     password::store(&folder.join("password"), password)?;
     let demo = Home { config: folder.join(config::FILE_NAME), output: home.output, edge: home.edge };

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chancery_core::digest::Digest;
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
-use chancery_runtime::init::{Commitments, InitRequest, init};
+use chancery_runtime::init::{Commitments, InitRequest, Roots, init};
 use chancery_runtime::{Clock, Entropy, EntropyError, Home, Runtime};
 use chancery_tests::bench::claims::Claims;
 use zeroize::Zeroizing;
@@ -30,7 +30,10 @@ pub(crate) fn create(folder: &Path) -> Runtime {
         bundles: vec![Claims::files()],
         reason: "for the bench".to_owned(),
         requested_by: "bench".to_owned(),
-        root_password: password(),
+        roots: Roots::Generated { password: password() },
+        runtime_key: None,
+        log_key: None,
+        enrol: Vec::new(),
         password: password(),
         binary: Digest::of(b"a program"),
         clock: Arc::new(SystemClock),

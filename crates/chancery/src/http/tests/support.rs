@@ -16,7 +16,7 @@ use chancery_core::key::SigningKey;
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
 use chancery_runtime::bundles::Files;
-use chancery_runtime::init::{Commitments, InitRequest, init};
+use chancery_runtime::init::{Commitments, InitRequest, Roots, init};
 use chancery_runtime::{Clock, Entropy, EntropyError, Home, KeyName, Options, Runtime, ServerKeys, keys};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -80,7 +80,10 @@ fn prepared() -> &'static Prepared {
             bundles: vec![small_bundle("1.0.0")],
             reason: "the first".to_owned(),
             requested_by: "tester".to_owned(),
-            root_password: Zeroizing::new(b"of the custodian".to_vec()),
+            roots: Roots::Generated { password: Zeroizing::new(b"of the custodian".to_vec()) },
+            runtime_key: None,
+            log_key: None,
+            enrol: Vec::new(),
             password: Zeroizing::new(PASSWORD.to_vec()),
             binary: Digest::from_bytes([0xab; 32]),
             clock: TestClock::start(),
