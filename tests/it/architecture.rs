@@ -17,7 +17,10 @@ const ARROWS: [(&str, &[&str]); 7] = [
         "chancery-runtime",
         &["chancery-core", "chancery-policy", "chancery-store", "chancery-supply", "chancery-verify"],
     ),
-    ("chancery", &["chancery-core", "chancery-policy", "chancery-runtime", "chancery-verify"]),
+    (
+        "chancery",
+        &["chancery-core", "chancery-policy", "chancery-runtime", "chancery-supply", "chancery-verify"],
+    ),
 ];
 
 /// What a pure crate must never reach, by whatever way: waiting, SQL, HTTP, random sources.
