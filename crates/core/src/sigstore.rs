@@ -11,14 +11,16 @@
 //! the same with "dsseEnvelope":{…} in place of "messageSignature"
 //! ```
 //!
-//! The hint only says which key to fetch; the signature is checked with a key that is trusted otherwise.
+//! The hint only says which key to fetch; the signature is checked with a key that is trusted otherwise. What other
+//! tools write is read too, where it says the same: an absent `tlogEntries`, an envelope whose one signature has no
+//! `keyid`, and the media type's older spelling. Legacy bundles and Ed25519ph signatures never are.
 
 use serde::{Deserialize, Serialize};
 
 use crate::b64;
 use crate::digest::sha256;
-use crate::dsse::{Envelope, EnvelopeError, VerifiedPayload};
-use crate::key::{PublicKey, SignError, SignatureError, Signer};
+use crate::dsse::{self, Envelope, EnvelopeError, VerifiedPayload};
+use crate::key::{KeyId, PublicKey, SignError, SignatureError, Signer};
 
 /// The media type of bundles of this version.
 pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -36,16 +38,55 @@ pub struct MessageBundle {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DsseBundle {
-    dsse_envelope: Envelope,
+    dsse_envelope: BundledEnvelope,
     media_type: MediaType,
     verification_material: Material,
 }
 
-/// The one media type; no other is read.
+/// The one version. Its older spelling is read, because `cosign bundle create` writes it, and never written.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 enum MediaType {
-    #[serde(rename = "application/vnd.dev.sigstore.bundle.v0.3+json")]
+    #[serde(
+        rename = "application/vnd.dev.sigstore.bundle.v0.3+json",
+        alias = "application/vnd.dev.sigstore.bundle+json;version=0.3"
+    )]
     V03,
+}
+
+/// An envelope in a bundle. Its signature need not name the key, which the hint does already.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct BundledEnvelope {
+    payload: b64::Bytes,
+    payload_type: String,
+    signatures: Vec<BundledSignature>,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+struct BundledSignature {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keyid: Option<KeyId>,
+    sig: b64::Bytes,
+}
+
+impl From<Envelope> for BundledEnvelope {
+    fn from(Envelope { payload, payload_type, signatures }: Envelope) -> Self {
+        let named = |dsse::Signature { keyid, sig }| BundledSignature { keyid: Some(keyid), sig };
+        Self { payload, payload_type, signatures: signatures.into_iter().map(named).collect() }
+    }
+}
+
+impl BundledEnvelope {
+    /// The envelope as Chancery writes it: a signature that names no key is said to be of `key`.
+    fn said_to_be_of(&self, key: &PublicKey) -> Envelope {
+        let named = |BundledSignature { keyid, sig }: BundledSignature| dsse::Signature {
+            keyid: keyid.unwrap_or_else(|| key.key_id().clone()),
+            sig,
+        };
+        let Self { payload, payload_type, signatures } = self.clone();
+        Envelope { payload, payload_type, signatures: signatures.into_iter().map(named).collect() }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -151,7 +192,7 @@ impl DsseBundle {
     /// Wraps an envelope that `key` signed.
     #[must_use]
     pub fn new(envelope: Envelope, key: &PublicKey) -> Self {
-        Self { dsse_envelope: envelope, media_type: MediaType::V03, verification_material: Material::of(key) }
+        Self { dsse_envelope: envelope.into(), media_type: MediaType::V03, verification_material: Material::of(key) }
     }
 
     /// Reads a bundle's JSON; white space is free.
@@ -168,13 +209,7 @@ impl DsseBundle {
     /// [`BundleError::Hint`] or [`BundleError::Envelope`].
     pub fn verify(&self, key: &PublicKey) -> Result<VerifiedPayload, BundleError> {
         self.verification_material.check(key)?;
-        self.dsse_envelope.verify_single(key).map_err(BundleError::Envelope)
-    }
-
-    /// The envelope.
-    #[must_use]
-    pub fn envelope(&self) -> &Envelope {
-        &self.dsse_envelope
+        self.dsse_envelope.said_to_be_of(key).verify_single(key).map_err(BundleError::Envelope)
     }
 
     /// SHA-256 of the SPKI of the key that is said to have signed.
@@ -242,12 +277,36 @@ mod tests {
             let bundle = DsseBundle::new(envelope.clone(), key.public_key());
             let bundle = DsseBundle::parse(to_canonical(&bundle).unwrap().as_bytes()).unwrap();
             assert_eq!(bundle.verify(key.public_key()).unwrap().bytes(), b"x");
-            assert_eq!(bundle.envelope(), &envelope);
             let other = vector_key(algorithm, "b");
             assert!(matches!(bundle.verify(other.public_key()), Err(BundleError::Hint)));
             let forged = DsseBundle::new(envelope, other.public_key());
             assert!(matches!(forged.verify(other.public_key()), Err(BundleError::Envelope(_))));
         }
+    }
+
+    #[test]
+    fn an_envelope_that_names_no_key_verifies_with_the_key_of_the_hint() {
+        let key = vector_key(Algorithm::EcdsaP256, "a");
+        let envelope = Envelope::sign("text/plain", b"x".to_vec(), &key).unwrap();
+        let named = to_canonical(&DsseBundle::new(envelope, key.public_key())).unwrap().into_string();
+        let keyid = format!("\"keyid\":\"{}\",", key.public_key().key_id());
+        let nameless = named.replace(&keyid, "");
+        assert_ne!(nameless, named);
+        let bundle = DsseBundle::parse(nameless.as_bytes()).unwrap();
+        assert_eq!(bundle.verify(key.public_key()).unwrap().bytes(), b"x");
+        assert_eq!(to_canonical(&bundle).unwrap().as_bytes(), nameless.as_bytes());
+        let other = vector_key(Algorithm::EcdsaP256, "b");
+        assert!(matches!(bundle.verify(other.public_key()), Err(BundleError::Hint)));
+
+        let other = named.replace(&keyid, &format!("\"keyid\":\"{}\",", other.public_key().key_id()));
+        let bundle = DsseBundle::parse(other.as_bytes()).unwrap();
+        assert!(matches!(bundle.verify(key.public_key()), Err(BundleError::Envelope(_))));
+        let signature = nameless.split_once("\"signatures\":[").unwrap().1.split_once(']').unwrap().0;
+        let twice = nameless.replace(signature, &format!("{signature},{signature}"));
+        let bundle = DsseBundle::parse(twice.as_bytes()).unwrap();
+        assert!(matches!(bundle.verify(key.public_key()), Err(BundleError::Envelope(_))));
+        let empty = named.replace(&keyid, "\"keyid\":\"\",");
+        assert!(matches!(DsseBundle::parse(empty.as_bytes()), Err(BundleError::Json(_))));
     }
 
     #[test]
@@ -257,8 +316,16 @@ mod tests {
         MessageBundle::parse(good.as_bytes()).unwrap();
         // Protobuf's JSON leaves an empty list out.
         MessageBundle::parse(good.replace(",\"tlogEntries\":[]", "").as_bytes()).unwrap();
+        // What `cosign bundle create` writes; it is written anew as ours.
+        let older = good.replace("bundle.v0.3+json", "bundle+json;version=0.3");
+        assert_ne!(older, good);
+        let bundle = MessageBundle::parse(older.as_bytes()).unwrap();
+        assert_eq!(to_canonical(&bundle).unwrap().as_bytes(), good.as_bytes());
         for (from, to) in [
             ("v0.3", "v0.2"),
+            ("bundle.v0.3+json", "bundle+json;version=0.2"),
+            // What `cosign sign-blob` writes with an Ed25519 key, and refuses itself.
+            ("\"algorithm\":\"SHA2_256\",", ""),
             ("SHA2_256", "SHA2_512"),
             ("\"tlogEntries\":[]", "\"tlogEntries\":[{}]"),
             ("\"tlogEntries\":[]", "\"tlogEntries\":[],\"timestampVerificationData\":{}"),
