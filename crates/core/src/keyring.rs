@@ -19,10 +19,15 @@ use crate::key::{KeyId, PublicKey};
 use crate::statement::{Statement, StatementError};
 use crate::time::Timestamp;
 
+mod draft;
 mod role;
 mod root;
 mod version;
 
+pub use draft::{
+    Change, DraftError, ISSUED_AGO_MAX_MS, ISSUED_AHEAD_MAX_MS, Moment, Objection, ROOT_KEYS_MAX, VALIDITY_MAX_MS,
+    review_first,
+};
 pub use role::{ParseRoleError, Role};
 pub use root::{RootPub, RootPubError};
 pub use version::{KeyEntry, KeyringVersion, Revocation, RootKey};
