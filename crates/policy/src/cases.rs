@@ -47,6 +47,17 @@ struct Expect {
     errors: Option<BTreeSet<String>>,
 }
 
+#[cfg(test)]
+impl Case {
+    pub(crate) fn signals(&self) -> &Value {
+        &self.signals
+    }
+
+    pub(crate) fn candidates(&self) -> Option<&Value> {
+        self.candidates.as_ref()
+    }
+}
+
 /// What running all cases of a bundle showed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CasesReport {
