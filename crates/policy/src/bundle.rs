@@ -252,11 +252,6 @@ impl Bundle {
         &self.entities
     }
 
-    /// The bundle's own copy of a policy's name.
-    pub(crate) fn own_name(&self, id: &str) -> Option<&str> {
-        self.names.get_key_value(id).map(|(name, _)| name.as_str())
-    }
-
     /// The code of the policy's `@reason`.
     pub(crate) fn reason_of(&self, policy: &str) -> Option<&str> {
         self.names.get(policy)?.as_deref()
@@ -372,7 +367,7 @@ fn load(texts: &BTreeMap<&str, &str>, faults: &mut Vec<Fault>, warnings: &mut Ve
     let manifest = draft.build()?;
     let slices = slices(&manifest, &schema, &named, &entities);
     for slice in &slices {
-        let permitted = slice.policies.policies().any(policies::permits);
+        let permitted = slice.policies.iter().any(|policy| policy.permits);
         if !permitted && slice.outcome != manifest.fallback() {
             let cause = Cause::NeverPermitted { outcome: slice.outcome.clone() };
             warnings.push(Fault::new(manifest::FILE, cause));
@@ -389,9 +384,9 @@ fn slices(
     entities: &Entities,
 ) -> Vec<Slice> {
     let slice = |(outcome, action): (&String, &cedar_policy::EntityUid)| {
-        let own = named.values().map(|named| &named.policy);
-        let own = own.filter(|policy| policies::applies(policy, action, entities));
-        Slice { outcome: outcome.clone(), action: action.clone(), policies: policies::set(own) }
+        let own = named.values().filter(|named| policies::applies(&named.policy, action, entities));
+        let policies = own.map(|named| policies::sliced(named, &schema.attributes)).collect();
+        Slice { outcome: outcome.clone(), action: action.clone(), policies }
     };
     manifest.outcomes().iter().zip(&schema.actions).map(slice).collect()
 }

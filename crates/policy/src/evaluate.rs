@@ -19,9 +19,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, EntityUid as CedarUid, EvaluationError, Request,
-};
+use cedar_policy::{Context, Decision, EntityUid as CedarUid, EvaluationError, Request};
+use cedar_policy_core::ast::{Expr, Literal, SlotEnv, Value, ValueKind};
+use cedar_policy_core::evaluator::Evaluator;
+use cedar_policy_core::extensions::Extensions;
 use chancery_core::commitment::Candidate;
 use chancery_core::digest::CandidatesRoot;
 use chancery_core::ids::EntityUid;
@@ -32,6 +33,7 @@ use chancery_core::statement::{
 
 use crate::Bundle;
 use crate::context::{context, uid};
+use crate::guard::{Guard, Slots};
 
 /// What a bundle says to a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -78,7 +80,7 @@ impl CandidateVerdicts {
 #[derive(Debug, Default)]
 pub(crate) struct Verdict<'b> {
     /// The first outcome that Cedar allows, with the permits that did so.
-    allowed: Option<(&'b str, BTreeSet<&'b str>)>,
+    pub(crate) allowed: Option<(&'b str, BTreeSet<&'b str>)>,
     /// The forbids that were satisfied, for any outcome.
     forbids: BTreeSet<&'b str>,
     errors: BTreeSet<(String, ErrorCode)>,
@@ -152,8 +154,9 @@ impl Bundle {
             verdict.errors.insert((NO_POLICY.to_owned(), ErrorCode::Other));
             return verdict;
         };
+        let slots = Slots::new(self.attributes(), signals);
         for slice in self.slices() {
-            let answer = self.ask(&principal, &slice.action, &resource, &context, &slice.policies);
+            let answer = self.ask(&principal, &resource, &context, slice, &slots);
             verdict.errors.extend(answer.errors);
             verdict.satisfied.extend(&answer.reasons);
             match answer.decision {
@@ -166,32 +169,51 @@ impl Bundle {
         verdict
     }
 
-    fn ask(
+    /// Cedar's answer to one action: allowed where a permit is satisfied and no forbid is. Cedar itself evaluates
+    /// every policy that is not certain to be unsatisfied.
+    fn ask<'b>(
         &self,
         principal: &CedarUid,
-        action: &CedarUid,
         resource: &CedarUid,
         context: &Context,
-        policies: &cedar_policy::PolicySet,
-    ) -> Answer<'_> {
+        slice: &'b Slice,
+        slots: &Slots<'_>,
+    ) -> Answer<'b> {
+        let mut answer = Answer::default();
+        let mut open = slice.policies.iter().filter(|policy| !policy.guard.rules_out(slots)).peekable();
+        if open.peek().is_none() {
+            return answer;
+        }
         // The signals are typed already; Cedar would only do the same again.
-        let request =
-            Request::new(principal.clone(), action.clone(), resource.clone(), context.clone(), None);
+        let action = slice.action.clone();
+        let request = Request::new(principal.clone(), action, resource.clone(), context.clone(), None);
         let Ok(request) = request else {
-            let errors = BTreeSet::from([(NO_POLICY.to_owned(), ErrorCode::Other)]);
-            return Answer { decision: Decision::Deny, reasons: BTreeSet::new(), errors };
+            answer.errors.insert((NO_POLICY.to_owned(), ErrorCode::Other));
+            return answer;
         };
-        let response = Authorizer::new().is_authorized(&request, policies, self.entities());
-        let diagnostics = response.diagnostics();
-        // Names come from the bundle, which lives longer than the response.
-        let reasons = diagnostics.reason().filter_map(|id| self.own_name(id.as_ref())).collect();
-        let errors = diagnostics.errors().map(|error| match error {
-            AuthorizationError::PolicyEvaluationError(error) => {
-                let policy: &str = error.policy_id().as_ref();
-                (policy.to_owned(), code(error.inner()))
+        let entities = self.entities().as_ref();
+        let evaluator = Evaluator::new(request.as_ref().clone(), entities, Extensions::all_available());
+        let mut forbids = BTreeSet::new();
+        for policy in open {
+            match evaluator.interpret(&policy.condition, &SlotEnv::new()) {
+                Ok(Value { value: ValueKind::Lit(Literal::Bool(satisfied)), .. }) => {
+                    let reasons = if policy.permits { &mut answer.reasons } else { &mut forbids };
+                    reasons.extend(satisfied.then_some(policy.id.as_str()));
+                }
+                Ok(_) => {
+                    answer.errors.insert((policy.id.clone(), ErrorCode::Type));
+                }
+                Err(error) => {
+                    answer.errors.insert((policy.id.clone(), code(&error)));
+                }
             }
-        });
-        Answer { decision: response.decision(), reasons, errors: errors.collect() }
+        }
+        if !forbids.is_empty() {
+            answer.reasons = forbids;
+        } else if !answer.reasons.is_empty() {
+            answer.decision = Decision::Allow;
+        }
+        answer
     }
 
     fn judge(&self, candidate: &Candidate, verdict: &Verdict<'_>, verdicts: &mut CandidateVerdicts) {
@@ -239,14 +261,23 @@ impl Bundle {
     }
 }
 
+/// What Cedar's authorizer would say about one action.
+#[derive(Debug, Eq, PartialEq)]
 struct Answer<'b> {
     decision: Decision,
+    /// The forbids that are satisfied, else the permits.
     reasons: BTreeSet<&'b str>,
     errors: BTreeSet<(String, ErrorCode)>,
 }
 
+impl Default for Answer<'_> {
+    fn default() -> Self {
+        Self { decision: Decision::Deny, reasons: BTreeSet::new(), errors: BTreeSet::new() }
+    }
+}
+
 /// The code of what Cedar reports (formats §4.1). Cedar's own words never get into a record.
-fn code(error: &EvaluationError) -> ErrorCode {
+pub(crate) fn code(error: &EvaluationError) -> ErrorCode {
     match error {
         EvaluationError::EntityDoesNotExist(_) => ErrorCode::Entity,
         EvaluationError::EntityAttrDoesNotExist(_) | EvaluationError::RecordAttrDoesNotExist(_) => {
@@ -262,15 +293,24 @@ fn code(error: &EvaluationError) -> ErrorCode {
     }
 }
 
-/// Policies by the action that their scope can match.
+/// The policies whose scope can match an action.
 pub(crate) struct Slice {
     pub(crate) outcome: String,
     pub(crate) action: CedarUid,
-    pub(crate) policies: cedar_policy::PolicySet,
+    pub(crate) policies: Vec<Sliced>,
+}
+
+/// A policy, ready to be evaluated.
+pub(crate) struct Sliced {
+    pub(crate) id: String,
+    pub(crate) permits: bool,
+    /// Scope and conditions in one expression. Cedar would put it together for every request.
+    pub(crate) condition: Expr,
+    pub(crate) guard: Guard,
 }
 
 /// The code of each policy's `@reason`, by the policy's name.
 pub(crate) type Names = BTreeMap<String, Option<String>>;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -22,6 +22,7 @@ pub mod sum;
 
 mod context;
 mod entities;
+mod guard;
 mod policies;
 mod schema;
 #[cfg(test)]

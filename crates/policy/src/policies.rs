@@ -17,8 +17,11 @@ use cedar_policy::{
     ActionConstraint, Effect, Entities, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode,
     Validator,
 };
+use chancery_core::signal::Attributes;
 
+use crate::evaluate::Sliced;
 use crate::fault::{Cause, Fault, Place};
+use crate::guard::Guard;
 use crate::limits::{NAME_BYTES_MAX, POLICIES_MAX};
 use crate::manifest::{Draft, is_name};
 use crate::schema::cedar;
@@ -187,7 +190,13 @@ pub(crate) fn applies(policy: &Policy, action: &EntityUid, actions: &Entities) -
     }
 }
 
-/// Does this policy permit, rather than forbid?
-pub(crate) fn permits(policy: &Policy) -> bool {
-    policy.effect() == Effect::Permit
+/// The policy as evaluation wants it.
+pub(crate) fn sliced(named: &Named, attributes: &Attributes) -> Sliced {
+    let policy: &cedar_policy_core::ast::Policy = named.policy.as_ref();
+    Sliced {
+        id: named.id.clone(),
+        permits: named.policy.effect() == Effect::Permit,
+        condition: policy.condition(),
+        guard: Guard::new(policy.non_scope_constraints(), attributes),
+    }
 }
