@@ -7,8 +7,12 @@
 //! | [`batch`] | many of them in order, in bounded memory |
 //! | [`bundles`] | sign, verify, publish and activate policy bundles |
 //! | [`checkpoint`] | sign the head of the log |
+//! | [`trust`] | sign and log keyring versions |
 //! | [`export`] | write evidence for an auditor |
 //! | [`records`] | read what was recorded |
+//! | [`explain`], [`replay`] | say why, and evaluate recorded signals again |
+//! | [`mod@build`] | verify the release that decides, and log it |
+//! | [`provenance`] | where a decision comes from, as it was when it was made |
 //! | [`fsck`] | check the store against its log |
 //! | [`home`], [`keys`], [`vault`] | private keys on disk, secrets in the database |
 //!
@@ -25,6 +29,7 @@ pub mod checkpoint;
 pub mod edge;
 pub mod error;
 pub mod execute;
+pub mod explain;
 pub mod export;
 pub mod failure;
 pub mod fsck;
@@ -32,9 +37,13 @@ pub mod home;
 pub mod init;
 pub mod keys;
 mod pool;
+pub mod provenance;
+mod recorded;
 pub mod records;
+pub mod replay;
 pub mod request;
 pub mod runtime;
+pub mod trust;
 pub mod vault;
 
 #[cfg(test)]
