@@ -26,7 +26,7 @@ mod public;
 mod signing;
 
 pub use public::{PublicKey, SignatureError};
-pub use signing::{SignError, Signer, SigningKey};
+pub use signing::{PROBE, SignError, Signer, SigningKey};
 
 /// Signature algorithm of a key; as text `ed25519` or `ecdsa-p256`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]

@@ -29,7 +29,20 @@ pub trait Signer: Send + Sync {
     /// # Errors
     /// [`SignError`] where the key cannot be used at the moment.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
+
+    /// Whether the key can sign now: it signs [`PROBE`], and the signature has to verify.
+    ///
+    /// # Errors
+    /// [`SignError`] where it cannot, or where what it answers is no signature by this key.
+    fn check(&self) -> Result<(), SignError> {
+        let signature = self.sign(PROBE)?;
+        self.public_key().verify(PROBE, &signature).map_err(SignError::new)
+    }
 }
+
+/// What a key signs to show that it can. It is nothing that a signature is looked for on: an envelope's message begins
+/// with `DSSEv1` (formats §7), and a note is lines of text without control characters, which a NUL is.
+pub const PROBE: &[u8] = b"chancery/v1/probe\0";
 
 /// The key did not sign.
 #[derive(Debug, thiserror::Error)]
