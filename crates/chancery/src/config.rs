@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub const FILE_NAME: &str = "chancery.toml";
 
 /// Variables with our prefix that are no configuration: passwords must not be printed by `config show`.
-const NO_CONFIGURATION: [&str; 2] = ["CHANCERY_PASSWORD", "CHANCERY_ROOT_PASSWORD"];
+const NO_CONFIGURATION: [&str; 3] = ["CHANCERY_PASSWORD", "CHANCERY_PIN", "CHANCERY_ROOT_PASSWORD"];
 
 /// Everything that can be set. Each field: its meaning, unit and range; the default stands below, in `DEFAULTS`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -32,6 +32,10 @@ pub struct Config {
     pub database: PathBuf,
     /// Folder of the private keys (mode 0700).
     pub keys: PathBuf,
+    /// The key that signs decisions: a file, or a `pkcs11:` URI; otherwise `runtime.key` in `keys`.
+    pub runtime_key: Option<PathBuf>,
+    /// The key that signs checkpoints: a file, or a `pkcs11:` URI; otherwise `log.key` in `keys`.
+    pub log_key: Option<PathBuf>,
     /// Folder of public trust material: `root.pub`.
     pub trust: PathBuf,
     /// Where the last checkpoint that was signed is kept, outside the database.
@@ -213,6 +217,11 @@ impl Config {
         for path in paths.into_iter().chain(self.password_file.as_mut()) {
             *path = folder.join(&path);
         }
+        for key in [&mut self.runtime_key, &mut self.log_key].into_iter().flatten() {
+            if !chancery_supply::pkcs11::is_uri(key) {
+                *key = folder.join(&key);
+            }
+        }
     }
 
     /// The log's origin: `<log_host>/<tenant>`.
@@ -276,7 +285,7 @@ mod tests {
 
     #[test]
     fn passwords_in_the_environment_are_no_configuration() {
-        assert!(load_with(FILE, &[("CHANCERY_PASSWORD", "x"), ("CHANCERY_ROOT_PASSWORD", "y")], &[]).is_ok());
+        assert!(load_with(FILE, &[("CHANCERY_PASSWORD", "x"), ("CHANCERY_ROOT_PASSWORD", "y"), ("CHANCERY_PIN", "z")], &[]).is_ok());
     }
 
     #[test]
@@ -284,5 +293,15 @@ mod tests {
         let loaded = load_with(&format!("{FILE}keys = \"/k\"\n"), &[], &[]).unwrap();
         assert!(loaded.config.database.is_absolute() && loaded.config.database.ends_with("chancery.db"));
         assert_eq!(loaded.config.keys, Path::new("/k"));
+    }
+
+    #[test]
+    fn keys_are_files_or_in_a_token() {
+        let token = "pkcs11:token=t;object=o?module-path=/m.so";
+        let file = format!("{FILE}runtime_key = \"{token}\"\nlog_key = \"k/log.key\"\n");
+        let config = load_with(&file, &[], &[]).unwrap().config;
+        assert_eq!(config.runtime_key.unwrap(), Path::new(token));
+        let log = config.log_key.unwrap();
+        assert!(log.is_absolute() && log.ends_with("k/log.key"));
     }
 }

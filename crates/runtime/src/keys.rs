@@ -163,6 +163,12 @@ impl fmt::Debug for ServerKeys {
 }
 
 impl ServerKeys {
+    /// Puts together keys that were opened one by one: those that sign, wherever they live, and [`vault_key`].
+    #[must_use]
+    pub fn new(runtime: Arc<dyn Signer>, log: Arc<dyn Signer>, vault: Zeroizing<[u8; 32]>) -> Self {
+        Self { runtime, log, vault }
+    }
+
     /// Reads `runtime.key`, `log.key` and `vault.key` of `home`.
     ///
     /// # Errors
@@ -172,13 +178,10 @@ impl ServerKeys {
         for name in [KeyName::Runtime, KeyName::Log, KeyName::Vault] {
             check_mode(&home.key(name))?;
         }
-        let vault_path = home.key(KeyName::Vault);
-        let vault = load(&vault_path, password)?;
-        Ok(Self {
-            vault: seed(&vault).ok_or(KeyError::NotAVaultKey { path: vault_path })?,
-            runtime: Arc::new(load(&home.key(KeyName::Runtime), password)?),
-            log: Arc::new(load(&home.key(KeyName::Log), password)?),
-        })
+        let vault = vault_key(home, password)?;
+        let runtime = load(&home.key(KeyName::Runtime), password)?;
+        let log = load(&home.key(KeyName::Log), password)?;
+        Ok(Self::new(Arc::new(runtime), Arc::new(log), vault))
     }
 
     /// The key that signs decisions.
@@ -186,6 +189,16 @@ impl ServerKeys {
     pub fn runtime(&self) -> &PublicKey {
         self.runtime.public_key()
     }
+}
+
+/// Reads `vault.key` of `home`: 32 bytes, which are always in a file.
+///
+/// # Errors
+/// [`KeyError`] when it cannot be used, and [`KeyError::NotAVaultKey`] when it is a key of another kind.
+pub fn vault_key(home: &Home, password: &[u8]) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+    let path = home.key(KeyName::Vault);
+    let key = load(&path, password)?;
+    seed(&key).ok_or(KeyError::NotAVaultKey { path })
 }
 
 /// The 32 bytes inside an Ed25519 key: the end of its PKCS#8 form (RFC 8410 §7).

@@ -1,6 +1,5 @@
 //! `chancery fsck`: the store against its log and its last checkpoint.
 
-use chancery_runtime::ServerKeys;
 use chancery_runtime::fsck::{FsckReport, FsckRequest};
 use chancery_runtime::runtime::read_root;
 
@@ -19,7 +18,7 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
     let config = home.configuration(&[])?.config;
     let paths = home_of(&config);
     let root = read_root(paths.root_pub())?;
-    let keys = if arguments.full { Some(ServerKeys::load(&paths, &home.password(&config)?)?) } else { None };
+    let keys = if arguments.full { Some(home.server_keys(&config, &home.password(&config)?)?) } else { None };
     let request = FsckRequest {
         root: &root,
         keys: keys.as_ref(),
@@ -46,6 +45,9 @@ pub(super) fn describe(report: &FsckReport) -> String {
     text.push_str(&format!(": {} entries, {} decisions", report.entries, report.decisions));
     if report.full {
         text.push_str(&format!(", {} openings, {} bundles", report.openings, report.bundles));
+        if report.builds > 0 {
+            text.push_str(&format!(", {} builds", report.builds));
+        }
     }
     for problem in &report.problems {
         match problem.index {

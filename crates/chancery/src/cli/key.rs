@@ -2,23 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
-use chancery_core::key::{PublicKey, Signer, SigningKey, pem};
-use chancery_runtime::keys;
+use chancery_core::key::{Algorithm, PublicKey, Signer, SigningKey, pem};
+use chancery_runtime::keys::{self, KeyError};
+use chancery_supply::pkcs11;
 use clap::ValueEnum;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::open::{Home, PASSWORD_VARIABLE};
 use super::password;
-use super::{Exit, Failure};
+use super::{Exit, Failure, signer};
 
 /// Subcommands of `key`.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Make a key pair: FILE, encrypted, and FILE.pub.
+    /// Make a key pair: FILE, encrypted, and FILE.pub; or in a token, which it never leaves.
     Generate {
-        /// The private file to make; nothing is overwritten.
+        /// The private file to make, or a `pkcs11:` URI; nothing is overwritten.
+        #[arg(value_name = "KEY")]
         file: PathBuf,
+        /// The file for the public half. Default: FILE.pub, and none for a key in a token.
+        #[arg(long = "pub", value_name = "FILE")]
+        public: Option<PathBuf>,
         /// Ed25519, or ECDSA on P-256 for keys that cosign has to read.
         #[arg(long, value_enum, default_value_t = Kind::Ed25519)]
         algorithm: Kind,
@@ -28,7 +33,8 @@ pub(super) enum Command {
     },
     /// Show what others may know of a key: its id, algorithm and public half.
     Show {
-        /// A public key (SPKI PEM), or a private file, which asks for its password.
+        /// A public key (SPKI PEM), a private file, which asks for its password, or a `pkcs11:` URI.
+        #[arg(value_name = "KEY")]
         file: PathBuf,
         /// A file with the password of a private key.
         #[arg(long, value_name = "FILE")]
@@ -71,7 +77,22 @@ impl Shown {
 
 pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
     match command {
-        Command::Generate { file, algorithm, password_file } => {
+        Command::Generate { file: uri, public, algorithm, .. } if pkcs11::is_uri(&uri) => {
+            // A key in a token cannot be taken back by deleting a file: what stands in the way is found before.
+            if let Some(path) = public.as_ref().filter(|path| path.exists()) {
+                return Err(KeyError::Exists { path: path.clone() }.into());
+            }
+            let algorithm = match algorithm {
+                Kind::Ed25519 => Algorithm::Ed25519,
+                Kind::EcdsaP256 => Algorithm::EcdsaP256,
+            };
+            let key = signer::generate_in_token(&uri.to_string_lossy(), algorithm, home)?;
+            if let Some(path) = public {
+                keys::store_public(&path, &key.to_spki_pem())?;
+            }
+            home.output.print(&Shown::from(&key), Shown::text)?;
+        }
+        Command::Generate { file, public, algorithm, password_file } => {
             let key = new_key(algorithm, home)?;
             let password = password::find(
                 home.output,
@@ -81,7 +102,11 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
                 true,
             )?;
             keys::store(&file, &key, &password)?;
-            keys::store_public(&beside(&file), &key.public_key().to_spki_pem())?;
+            keys::store_public(&public.unwrap_or_else(|| beside(&file)), &key.public_key().to_spki_pem())?;
+            home.output.print(&Shown::from(key.public_key()), Shown::text)?;
+        }
+        Command::Show { file: uri, .. } if pkcs11::is_uri(&uri) => {
+            let key = signer::open(&uri.to_string_lossy(), None, home)?;
             home.output.print(&Shown::from(key.public_key()), Shown::text)?;
         }
         Command::Show { file, password_file } => {

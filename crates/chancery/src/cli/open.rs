@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use chancery_core::digest::Digest;
 use chancery_core::statement::Environment;
 use chancery_runtime::records::Records;
-use chancery_runtime::{Caller, Options, Runtime, ServerKeys};
+use chancery_runtime::{Caller, KeyName, Options, Runtime, ServerKeys, keys};
+use chancery_supply::pkcs11;
 use sha2::{Digest as _, Sha256};
 
 use super::output::Output;
 use super::password::{self, Password};
-use super::{Edge, Exit, Failure};
+use super::{Edge, Exit, Failure, signer};
 use crate::config::{self, Config, ConfigError, Loaded};
 
 /// The variable that holds the password of the key files.
@@ -74,7 +75,7 @@ impl Home<'_> {
         environment: Option<Environment>,
     ) -> Result<Runtime, Failure> {
         let home = home_of(config);
-        let keys = ServerKeys::load(&home, password)?;
+        let keys = self.server_keys(config, password)?;
         Ok(Runtime::open(Options {
             keys,
             home,
@@ -87,6 +88,22 @@ impl Home<'_> {
             entropy: self.edge.entropy.clone(),
             threads: None,
         })?)
+    }
+
+    /// Opens the keys that the configuration names: files in `keys` where it names none.
+    pub(super) fn server_keys(&self, config: &Config, password: &Password) -> Result<ServerKeys, Failure> {
+        let home = home_of(config);
+        let reference = |named: &Option<PathBuf>, name| named.clone().unwrap_or_else(|| home.key(name));
+        let runtime = reference(&config.runtime_key, KeyName::Runtime);
+        let log = reference(&config.log_key, KeyName::Log);
+        // Permissions first: they are cheap to see, and each decryption takes a tenth of a second on purpose.
+        for file in [&runtime, &log].into_iter().filter(|key| !pkcs11::is_uri(key)) {
+            keys::check_mode(file)?;
+        }
+        let vault = keys::vault_key(&home, password)?;
+        let runtime = signer::open_with(&runtime, password, self)?;
+        let log = signer::open_with(&log, password, self)?;
+        Ok(ServerKeys::new(runtime, log, vault))
     }
 
     /// Opens the log for reading alone: needs no password, and works beside a running server.
