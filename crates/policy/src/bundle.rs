@@ -22,6 +22,7 @@ use chancery_core::signal::{Attributes, Signals, type_signals, type_some_signals
 use chancery_core::statement::CANDIDATES_MAX;
 
 use crate::cases::{self, Case};
+use crate::describe::OutcomePolicies;
 use crate::evaluate::{Names, Slice};
 use crate::fault::{BundleError, Cause, Fault, Place};
 use crate::limits::{BUNDLE_BYTES_MAX, FILE_BYTES_MAX, FILES_MAX};
@@ -40,6 +41,7 @@ pub struct Bundle {
     attributes: Attributes,
     entities: Entities,
     slices: Vec<Slice>,
+    outcomes: Vec<OutcomePolicies>,
     names: Names,
     cases: Vec<Case>,
     warnings: Vec<Fault>,
@@ -82,9 +84,21 @@ impl Bundle {
         match parts {
             Some(parts) if faults.is_empty() => {
                 warnings.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
-                let Parts { manifest, attributes, entities, slices, names, cases } = parts;
+                let Parts { manifest, attributes, entities, slices, outcomes, names, cases } = parts;
                 let hash = sum::hash_of(&sum);
-                Ok(Self { files, sum, hash, manifest, attributes, entities, slices, names, cases, warnings })
+                Ok(Self {
+                    files,
+                    sum,
+                    hash,
+                    manifest,
+                    attributes,
+                    entities,
+                    slices,
+                    outcomes,
+                    names,
+                    cases,
+                    warnings,
+                })
             }
             _ => Err(BundleError::new(faults)),
         }
@@ -129,6 +143,12 @@ impl Bundle {
     /// The ids of all policies, in byte order.
     pub fn policy_ids(&self) -> impl ExactSizeIterator<Item = &str> {
         self.names.keys().map(String::as_str)
+    }
+
+    /// The policies for each outcome, in the manifest's order of outcomes.
+    #[must_use]
+    pub fn outcome_policies(&self) -> &[OutcomePolicies] {
+        &self.outcomes
     }
 
     /// The cases, in the order of their files.
@@ -314,6 +334,7 @@ struct Parts {
     attributes: Attributes,
     entities: Entities,
     slices: Vec<Slice>,
+    outcomes: Vec<OutcomePolicies>,
     names: Names,
     cases: Vec<Case>,
 }
@@ -366,6 +387,7 @@ fn load(texts: &BTreeMap<&str, &str>, faults: &mut Vec<Fault>, warnings: &mut Ve
     warn(toml.unwrap_or_default(), &draft, &named, warnings);
     let manifest = draft.build()?;
     let slices = slices(&manifest, &schema, &named, &entities);
+    let outcomes = outcomes(&manifest, &schema, &named, &entities);
     for slice in &slices {
         let permitted = slice.policies.iter().any(|policy| policy.permits);
         if !permitted && slice.outcome != manifest.fallback() {
@@ -374,7 +396,15 @@ fn load(texts: &BTreeMap<&str, &str>, faults: &mut Vec<Fault>, warnings: &mut Ve
         }
     }
     let names = named.into_values().map(|named| (named.id, named.reason));
-    Some(Parts { manifest, attributes: schema.attributes, entities, slices, names: names.collect(), cases })
+    Some(Parts {
+        manifest,
+        attributes: schema.attributes,
+        entities,
+        slices,
+        outcomes,
+        names: names.collect(),
+        cases,
+    })
 }
 
 fn slices(
@@ -389,6 +419,19 @@ fn slices(
         Slice { outcome: outcome.clone(), action: action.clone(), policies }
     };
     manifest.outcomes().iter().zip(&schema.actions).map(slice).collect()
+}
+
+fn outcomes(
+    manifest: &Manifest,
+    schema: &schema::Loaded,
+    named: &BTreeMap<String, Named>,
+    entities: &Entities,
+) -> Vec<OutcomePolicies> {
+    let describe = |(outcome, action): (&String, &cedar_policy::EntityUid)| {
+        let own = named.values().filter(|named| policies::applies(&named.policy, action, entities));
+        OutcomePolicies { outcome: outcome.clone(), policies: own.map(Into::into).collect() }
+    };
+    manifest.outcomes().iter().zip(&schema.actions).map(describe).collect()
 }
 
 fn warn(toml: &str, draft: &Draft, named: &BTreeMap<String, Named>, warnings: &mut Vec<Fault>) {

@@ -14,7 +14,9 @@
 
 pub mod bundle;
 pub mod cases;
+pub mod describe;
 pub mod evaluate;
+pub mod explain;
 pub mod fault;
 pub mod limits;
 pub mod manifest;
@@ -30,7 +32,9 @@ mod testing;
 mod text;
 
 pub use bundle::Bundle;
+pub use describe::{DescribedPolicy, OutcomePolicies};
 pub use evaluate::{CandidateVerdicts, Evaluation};
+pub use explain::{Audience, Disclosed, Explanation};
 pub use fault::{BundleError, Cause, Fault, Place};
 pub use manifest::Manifest;
 pub use sum::{hash_of, sum};
