@@ -6,7 +6,7 @@ use chancery_core::b64;
 use chancery_core::digest::{BundleHash, Digest, sha256};
 use chancery_core::evidence::{BuildLine, BundleLine};
 use chancery_core::ids::{PolicyId, PolicyVersion};
-use chancery_core::key::KeyId;
+use chancery_core::key::{Algorithm, KeyId};
 use chancery_core::keyring::{Keyring, Role, Standing};
 use chancery_core::sigstore::MessageBundle;
 use chancery_core::statement::{BuildIdentity, OverrideRule, Statement};
@@ -101,8 +101,10 @@ pub(crate) struct Build {
     pub(crate) hash: Digest,
     /// SHA-256 of the program.
     pub(crate) binary: Option<Digest>,
+    /// The key whose signature over it holds and that has, in some keyring version, the role for it.
     pub(crate) signer: Option<KeyId>,
-    pub(crate) built_at: Option<Timestamp>,
+    /// What it says; none where it is no build identity.
+    pub(crate) identity: Option<BuildIdentity>,
 }
 
 impl Build {
@@ -114,7 +116,7 @@ impl Build {
     ) -> Self {
         let payload = line.payload.as_slice();
         let hash = Digest::from_bytes(sha256(payload));
-        let mut build = Self { line: number, hash, binary: None, signer: None, built_at: None };
+        let mut build = Self { line: number, hash, binary: None, signer: None, identity: None };
         let statement = match Statement::<BuildIdentity>::parse_unverified(payload) {
             Ok(statement) => statement,
             Err(error) => {
@@ -126,11 +128,16 @@ impl Build {
             }
         };
         build.binary = statement.subject.first().map(|subject| subject.digest.sha256);
-        build.built_at = Some(statement.predicate.built_at);
         let signer =
             signer_of(&line.signature, payload, &Role::Build, keyring, CheckId::BuildSignature, findings);
         if let Some(signer) = signer {
-            if signer == statement.predicate.signer {
+            let key = keyring.and_then(|keyring| keyring.find_key(&signer));
+            if key.is_some_and(|key| key.algorithm() != Algorithm::EcdsaP256) {
+                findings.fail(
+                    CheckId::BuildSignature,
+                    "builds are signed with ECDSA P-256, and the key is another",
+                );
+            } else if signer == statement.predicate.signer {
                 build.signer = Some(signer);
             } else {
                 findings.fail(
@@ -148,6 +155,7 @@ impl Build {
                 });
             }
         }
+        build.identity = Some(statement.predicate);
         build
     }
 }

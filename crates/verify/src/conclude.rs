@@ -1,7 +1,7 @@
 //! From counted checks to a report: the verdict, the line that says it, and what the file cannot show.
 
 use crate::VERIFIER;
-use crate::ask::Ask;
+use crate::ask::{Ask, RevokedBuilds};
 use crate::context::{Context, Scope};
 use crate::report::{Check, CheckResult, Counts, Evidence, Report, Verdict};
 use crate::tally::{Tally, left_out};
@@ -31,6 +31,7 @@ pub(crate) fn bare(ask: &Ask, tally: Tally, counts: Counts, input_error: Option<
         verifier: VERIFIER.to_owned(),
         environment: ask.environment,
         without: ask.without.clone(),
+        revoked_builds: ask.revoked_builds.as_ref().map(RevokedBuilds::len),
         evidence: None,
         counts,
         limits: Vec::new(),

@@ -35,7 +35,7 @@ pub(crate) fn judge(
     if opens && let Some(Opening::Full { signals, candidates, .. }) = &opening {
         reproduced = judge_outcome(policy, &decision, signals, candidates.as_ref(), findings);
     }
-    let build = judge_build(context, &decision);
+    let build = judge_build(context, &decision, findings);
     let Decision { decision: body, execution_state, executed_at, principal, policy: named, .. } = decision;
     DecisionFacts {
         link,
@@ -138,7 +138,14 @@ fn judge_bundle<'a>(
     Some(policy)
 }
 
-fn judge_build(context: &Context<'_>, decision: &Decision) -> BuildFact {
+fn judge_build(context: &Context<'_>, decision: &Decision, findings: &mut Findings) -> BuildFact {
+    if let Some(revoked) = &context.ask.revoked_builds {
+        let named = decision.runtime.build_identity.and_then(|hash| context.build_by_hash.get(&hash));
+        let build = named.and_then(|at| context.builds.get(*at)?.identity.as_ref());
+        if let Some(reason) = revoked.reason(decision, build) {
+            findings.fail(CheckId::BuildBinding, reason);
+        }
+    }
     let Some(named) = &decision.runtime.build_identity else { return BuildFact::Null };
     let Some(at) = context.build_by_hash.get(named).copied() else { return BuildFact::Missing };
     match context.builds.get(at).map(|build| build.binary) {
@@ -217,32 +224,11 @@ fn typed(bundle: &Bundle, signals: &Value, candidates: Option<&Value>) -> Result
 
 /// What the decision says otherwise than the evaluation; `None` where they agree.
 fn difference(decision: &Decision, evaluation: &Evaluation) -> Option<String> {
-    let (said, found) = (&decision.decision, &evaluation.decision);
-    if said.outcome != found.outcome {
-        return Some(format!("the decision says `{}`, policy says `{}`", said.outcome, found.outcome));
-    }
-    let lists = [
-        ("determining", said.determining != found.determining),
-        ("reasons", said.reasons != found.reasons),
-        ("errors", said.errors != found.errors),
-        ("requiresOverride", said.requires_override != found.requires_override),
-        ("executionState", decision.execution_state != evaluation.state),
-        ("candidates", !same_candidates(decision, evaluation)),
-    ];
-    let different = lists.iter().find(|(_, different)| *different);
-    different.map(|(name, _)| format!("running the policy again gives another `{name}`"))
-}
-
-fn same_candidates(decision: &Decision, evaluation: &Evaluation) -> bool {
-    match (&decision.candidates, &evaluation.candidates) {
-        (None, None) => true,
-        (Some(said), Some(found)) => {
-            said.count == found.count
-                && said.excluded_total == found.excluded_total
-                && said.truncated == found.truncated
-                && said.selected == found.selected
-                && said.excluded == found.excluded
+    Some(match evaluation.difference(decision)? {
+        "outcome" => {
+            let (said, found) = (&decision.decision.outcome, &evaluation.decision.outcome);
+            format!("the decision says `{said}`, policy says `{found}`")
         }
-        _ => false,
-    }
+        member => format!("running the policy again gives another `{member}`"),
+    })
 }

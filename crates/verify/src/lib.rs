@@ -35,7 +35,7 @@ mod tests;
 
 use std::io::BufRead;
 
-pub use ask::{Ask, AskError, Environment, Part, Without};
+pub use ask::{Ask, AskError, Environment, Part, RevokedBuilds, Without};
 use chancery_core::evidence::Reader;
 pub use check::CheckId;
 pub use report::{Check, CheckResult, Counts, Evidence, Place, Report, Verdict};

@@ -1,7 +1,7 @@
 //! `chancery-verify`: judges a file of evidence, and does nothing else.
 //!
-//! Reads the file (or standard input), `root.pub`, and with `--since` an older checkpoint. No other file, no
-//! network, no clock, no environment variable.
+//! Reads the file (or standard input), `root.pub`, with `--since` an older checkpoint and with `--revoked-builds` a
+//! list. No other file, no network, no clock, no environment variable.
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use chancery_core::checkpoint::SignedCheckpoint;
 use chancery_core::keyring::RootPub;
-use chancery_verify::{Ask, Report, VERIFIER, verify};
+use chancery_verify::{Ask, AskError, Report, RevokedBuilds, VERIFIER, verify};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 
 const HELP: &str = "\
@@ -23,6 +23,7 @@ Usage: chancery-verify FILE --root root.pub [options]
   --environment NAME      what every decision has to say: production (the default) or test
   --without PART,…        leaves parts out of what is asked: build, witness, reproduce, opening
   --since CHECKPOINT      a file with an older checkpoint that the log has to continue
+  --revoked-builds FILE   a list of builds that must not have decided: a SHA-256 or a commit a line
   --min-keyring N         the lowest keyring version that is accepted
   --threads N             worker threads; as many as there are processors where nothing is said
   --json                  prints the report as JSON
@@ -37,6 +38,7 @@ struct Arguments {
     file: PathBuf,
     root: Option<PathBuf>,
     since: Option<PathBuf>,
+    revoked_builds: Option<PathBuf>,
     ask: Ask,
     json: bool,
 }
@@ -64,7 +66,9 @@ impl Failure {
     fn help(&self) -> &'static str {
         match self {
             Self::Arguments(_) => "chancery-verify --help shows what can be given",
-            Self::Content { .. } => "give the root.pub, or the older checkpoint, as it was handed to you",
+            Self::Content { .. } => {
+                "give the root.pub, the older checkpoint or the list as it was handed to you"
+            }
             Self::Read { .. } => "give the path of a file that this user can read",
             Self::Write(_) => "free some space, or write the report elsewhere",
         }
@@ -110,13 +114,14 @@ fn run() -> Result<u8, Failure> {
 
 fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     let mut ask = Ask::default();
-    let (mut file, mut root, mut since, mut json) = (None, None, None, false);
+    let (mut file, mut root, mut since, mut revoked_builds, mut json) = (None, None, None, None, false);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("root") => root = Some(PathBuf::from(parser.value()?)),
             Long("environment") => ask.environment = parser.value()?.parse()?,
             Long("without") => ask.without = parser.value()?.parse()?,
             Long("since") => since = Some(PathBuf::from(parser.value()?)),
+            Long("revoked-builds") => revoked_builds = Some(PathBuf::from(parser.value()?)),
             Long("min-keyring") => ask.min_keyring = Some(parser.value()?.parse()?),
             Long("threads") => ask.threads = Some(parser.value()?.parse()?),
             Long("json") => json = true,
@@ -127,13 +132,14 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
         }
     }
     let file = file.ok_or("no file of evidence was given")?;
-    Ok(Command::Judge(Box::new(Arguments { file, root, since, ask, json })))
+    Ok(Command::Judge(Box::new(Arguments { file, root, since, revoked_builds, ask, json })))
 }
 
 fn judge(arguments: &Arguments) -> Result<Report, Failure> {
     let root = arguments.root.as_deref().map(read_root).transpose()?;
     let mut ask = arguments.ask.clone();
     ask.since = arguments.since.as_deref().map(read_checkpoint).transpose()?;
+    ask.revoked_builds = arguments.revoked_builds.as_deref().map(read_revoked_builds).transpose()?;
     if arguments.file == Path::new("-") {
         // `StdinLock` cannot go to another thread; the handle can.
         let input = BufReader::with_capacity(1 << 20, io::stdin());
@@ -159,6 +165,14 @@ fn read_checkpoint(path: &Path) -> Result<String, Failure> {
         Ok(_) => Ok(text),
         Err(error) => Err(content(path, "a checkpoint", error.to_string())),
     }
+}
+
+/// A list that cannot be read is a wrong argument: nobody should take the verdict for one that it was held against.
+fn read_revoked_builds(path: &Path) -> Result<RevokedBuilds, Failure> {
+    let what = "a list of revoked builds";
+    let bytes = std::fs::read(path).map_err(|source| content(path, what, source.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| content(path, what, error.to_string()))?;
+    text.parse().map_err(|error: AskError| content(path, what, error.to_string()))
 }
 
 fn read_text(path: &Path, what: &'static str) -> Result<String, Failure> {

@@ -185,6 +185,9 @@ pub struct Report {
     pub environment: Environment,
     /// What was left out.
     pub without: Without,
+    /// How many builds were on the auditor's list of revoked ones; absent where there was no list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_builds: Option<usize>,
     /// What the file says that it is; absent where it has no header that could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,

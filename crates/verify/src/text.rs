@@ -69,7 +69,11 @@ impl Report {
                 write!(f, ", {}", many(count, one, more))?;
             }
         }
-        writeln!(f, "\nasked     environment {}, by {}", self.environment, self.verifier)
+        write!(f, "\nasked     environment {}", self.environment)?;
+        if let Some(count) = self.revoked_builds {
+            write!(f, ", none of {} revoked builds", grouped(u64::try_from(count).unwrap_or(u64::MAX)))?;
+        }
+        writeln!(f, ", by {}", self.verifier)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
 
-use chancery_verify::{Ask, Environment, Verdict, Without};
+use chancery_verify::{Ask, AskError, Environment, RevokedBuilds, Verdict, Without};
 
 use super::output::{Format, Output};
 use super::{Exit, Failure};
@@ -29,6 +29,9 @@ pub(super) struct Arguments {
     /// An older checkpoint of the same log, which this one has to continue.
     #[arg(long, value_name = "CHECKPOINT")]
     since: Option<PathBuf>,
+    /// A list of builds that must not have decided: a SHA-256 of an identity or program, or a commit, a line.
+    #[arg(long, value_name = "FILE")]
+    revoked_builds: Option<PathBuf>,
     /// The lowest keyring version that is accepted.
     #[arg(long, value_name = "N")]
     min_keyring: Option<u64>,
@@ -42,6 +45,7 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<Exit, Failure>
         without: arguments.without.clone().unwrap_or_default(),
         min_keyring: arguments.min_keyring,
         since: arguments.since.as_ref().map(text).transpose()?,
+        revoked_builds: arguments.revoked_builds.as_deref().map(read_revoked_builds).transpose()?,
         ..Ask::default()
     };
     let input: Box<dyn Read + Send> = if arguments.file.as_os_str() == "-" {
@@ -61,6 +65,17 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<Exit, Failure>
         Verdict::Failed => Exit::VerificationFailed,
         Verdict::Incomplete => Exit::Incomplete,
     })
+}
+
+/// A list that cannot be read is a wrong argument: nobody should take the verdict for one that it was held against.
+fn read_revoked_builds(path: &std::path::Path) -> Result<RevokedBuilds, Failure> {
+    let wrong = |error: &dyn std::error::Error| {
+        Failure::because(Exit::Usage, format!("the list of revoked builds `{}`", path.display()), error).help(
+            "give a SHA-256 of a build identity or a program, or a commit, a line; `#` begins a comment",
+        )
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    text.parse().map_err(|error: AskError| wrong(&error))
 }
 
 fn unreadable(path: &std::path::Path, error: &std::io::Error) -> Failure {
