@@ -4,7 +4,8 @@ use crate::edge::EntropyError;
 use crate::failure::{Cause, Failure, Fault, summary};
 use crate::vault::VaultError;
 use chancery_core::ids::{ExecutionId, PolicyId, PolicyVersion};
-use chancery_core::key::SignError;
+use chancery_core::key::{KeyId, SignError};
+use chancery_core::keyring::Standing;
 use chancery_core::statement::StatementError;
 use chancery_store::{Class, Rejected, StoreError, SubmitError};
 use std::error::Error;
@@ -59,6 +60,23 @@ pub enum ExecuteError {
         policy: PolicyId,
         /// How often it was decided.
         tries: u32,
+    },
+    /// A production log, opened without a build.
+    #[error(
+        "a production log decides only with a verified build: put the files of the release beside the program, or name \
+         their folder with `build` in chancery.toml"
+    )]
+    BuildMissing,
+    /// The key that signed the build is no longer good for it.
+    #[error(
+        "the key {key} that signed this build is no longer good: install a release that a good key signed"
+    )]
+    BuildKey {
+        /// The key.
+        key: KeyId,
+        /// What is wrong with it.
+        #[source]
+        standing: Standing,
     },
     /// The log does not take what this runtime signs: its clock or its key.
     #[error("the log does not take this runtime's decisions")]
@@ -157,6 +175,7 @@ impl Failure for ExecuteError {
             Self::Request { .. } => Cause::Caller,
             Self::PolicyUnknown { .. } | Self::NotPublished { .. } => Cause::NotFound,
             Self::NotInForce { .. } | Self::Conflict { .. } => Cause::Conflict,
+            Self::BuildMissing | Self::BuildKey { .. } => Cause::Refused,
             Self::Stale { .. } | Self::Rejected(_) | Self::Sign(_) | Self::Entropy(_) | Self::Abandoned => {
                 Cause::Unavailable
             }
@@ -176,6 +195,8 @@ impl Failure for ExecuteError {
             Self::NotInForce { .. } => "policy.not_in_force",
             Self::Conflict { .. } => "execution.conflict",
             Self::Stale { .. } => "policy.changing",
+            Self::BuildMissing => "build.missing",
+            Self::BuildKey { .. } => "build.key",
             Self::Rejected(Rejected::Clock { .. }) => "runtime.clock",
             Self::Rejected(Rejected::Key { .. } | Rejected::NoKeyring) => "runtime.key",
             Self::Rejected(_) => "log.refused",
@@ -200,6 +221,9 @@ impl Failure for ExecuteError {
                 format!("`{execution_id}` was decided before with other inputs; use a new execution id")
             }
             Self::Stale { .. } => "the policy is being changed; nothing was recorded, retry".to_owned(),
+            Self::BuildMissing | Self::BuildKey { .. } => {
+                "the program is no build that may decide here; nothing was recorded".to_owned()
+            }
             Self::Store(error) => store_detail(error),
             Self::Damaged { .. } => {
                 "the recorded decision is damaged; the operator has to look at it".to_owned()

@@ -19,7 +19,7 @@ use crate::request::{Draft, Request};
 use crate::runtime::{Inner, Runtime};
 use chancery_core::b64;
 use chancery_core::commitment::{Candidate, Committed, Inputs, Opening, TenantKey, commit};
-use chancery_core::digest::{Fingerprint, RecordId, sha256};
+use chancery_core::digest::{Digest, Fingerprint, RecordId, sha256};
 use chancery_core::dsse::{self, Envelope, Signature};
 use chancery_core::ids::{EntityUid, ExecutionId};
 use chancery_core::json::Pointer;
@@ -267,20 +267,20 @@ impl Inner {
         now: Timestamp,
         chance: &Chance,
     ) -> Result<Prepared, ExecuteError> {
-        let loaded = self.in_force(&draft);
-        let typed = Typed::new(caller, draft, loaded)?;
-        if let Some(asked) = &typed.request.version
-            && *asked != typed.loaded.version
-        {
-            return Err(ExecuteError::NotInForce {
-                policy: typed.loaded.policy.clone(),
+        let build = self.deciding_build()?;
+        // Before the signals are typed: another version's schema has nothing to say about them.
+        let loaded = self.in_force(&draft).and_then(|loaded| match &draft.version {
+            Some(asked) if *asked != loaded.version => Err(ExecuteError::NotInForce {
+                policy: loaded.policy.clone(),
                 asked: asked.clone(),
-                in_force: typed.loaded.version.clone(),
-            });
-        }
+                in_force: loaded.version.clone(),
+            }),
+            _ => Ok(loaded),
+        });
+        let typed = Typed::new(caller, draft, loaded)?;
         let committed = typed.commit(&self.commitment_key)?;
         let evaluation = typed.evaluate();
-        self.sign(typed, &committed, evaluation, now, chance)
+        self.sign(typed, &committed, evaluation, build, now, chance)
     }
 
     fn in_force(&self, draft: &Draft) -> Result<Arc<LoadedBundle>, ExecuteError> {
@@ -297,6 +297,7 @@ impl Inner {
         typed: Typed,
         committed: &Committed,
         evaluation: Evaluation,
+        build: Option<Digest>,
         now: Timestamp,
         chance: &Chance,
     ) -> Result<Prepared, ExecuteError> {
@@ -321,7 +322,7 @@ impl Inner {
             resource,
             runtime: RuntimeRef {
                 binary: self.binary,
-                build_identity: None,
+                build_identity: build,
                 version: crate::VERSION.to_owned(),
             },
             signals_root: committed.signals_root,
@@ -368,7 +369,7 @@ impl Inner {
             principal,
             resource,
             signals_root: committed.signals_root,
-            build_identity: None,
+            build_identity: build,
             labels: labels.unwrap_or_default(),
             opening: Some(sealed),
         };
@@ -412,7 +413,10 @@ impl Inner {
 
     /// Evaluates and forgets.
     fn evaluate(&self, caller: &Caller, body: &[u8]) -> Result<Evaluated, ExecuteError> {
-        let draft = Draft::parse(body);
+        let mut draft = Draft::parse_evaluation(body);
+        let execution_id = draft.execution_id.clone();
+        // No input of the fingerprint; it only makes the request whole.
+        draft.execution_id = draft.execution_id.or_else(|| "evaluation".parse().ok());
         let loaded = match (&draft.policy, &draft.version) {
             (Some(policy), Some(version)) => self.published(policy, version),
             _ => self.in_force(&draft),
@@ -421,10 +425,10 @@ impl Inner {
         let committed = typed.commit(&self.commitment_key)?;
         let Evaluation { decision, state, candidates: verdicts } = typed.evaluate();
         let DecisionBody { determining, errors, outcome, reasons, .. } = decision;
-        let Typed { request, loaded, .. } = typed;
+        let Typed { loaded, .. } = typed;
         Ok(Evaluated {
             recorded: false,
-            execution_id: request.execution_id,
+            execution_id,
             execution_fingerprint: committed.fingerprint,
             decision: outcome,
             execution_state: state,

@@ -4,10 +4,11 @@
 //! begin:  fresh checkpoint ─► one read snapshot ─► scan: how much is opened, which bundles, which builds
 //! write:  header ─ keyring ─ bundles ─ builds ─ entries (page by page) ─ trailer, signed by the runtime key
 //! ```
-//! Memory is constant: entries go through in pages, and what the scan keeps is one hash for each bundle. A complete
+//! Memory is constant: entries go through in pages, builds one by one, and what the scan keeps is one hash for each. A complete
 //! export has no proofs, the verifier rebuilds the tree; any other has a proof for every line. Payloads, signatures
 //! and bundles are the stored bytes; a bundle whose content does not hold is not exported, and nothing after it is.
 
+use crate::build::{RecordedBuild, RecordedBuildError, read_recorded};
 use crate::bundles::{BundleError, LoadedBundle};
 use crate::checkpoint::CheckpointError;
 use crate::error::{store_cause, store_code, store_detail};
@@ -16,12 +17,14 @@ use crate::runtime::{Inner, Runtime};
 use crate::vault::VaultError;
 use chancery_core::b64;
 use chancery_core::commitment::{Opening, OpeningError};
-use chancery_core::digest::RootHash;
+use chancery_core::digest::{Digest, RootHash};
 use chancery_core::evidence::{
-    self, BundleLine, EntryLine, Filter, Header, KeyringLine, Proof, Range, Scope, WriteError, Writer,
+    self, BuildLine, BundleLine, EntryLine, Filter, Header, KeyringLine, Proof, Range, Scope, WriteError,
+    Writer,
 };
 use chancery_core::ids::ExecutionId;
 use chancery_core::json::{self, Limits};
+use chancery_core::keyring::Keyring;
 use chancery_core::log::Kind;
 use chancery_core::statement::{AnyStatement, ExecutionState, StatementError};
 use chancery_store::{DecisionFilter, Entry, Reader, Snapshot, StoreError, StoredOpening};
@@ -88,7 +91,9 @@ pub struct Export {
     disclosure: Disclosure,
     size: u64,
     plan: Plan,
+    keyring: Arc<Keyring>,
     bundles: Vec<Arc<LoadedBundle>>,
+    builds: Vec<Digest>,
     decisions: u64,
     entries: u64,
 }
@@ -142,15 +147,14 @@ impl Runtime {
                 reader.checkpoint_at(size)?,
             ))
         })?;
-        if let Some(build) = builds.first() {
-            // This version writes no build identity, so a log that has one was written by a newer program.
-            return Err(ExportError::Build { build: *build });
-        }
         let keyring = inner.snapshot().keyring.clone();
         let bundles = named
             .iter()
             .map(|hash| inner.load(&keyring, hash)?.ok_or(ExportError::BundleMissing { bundle: *hash }))
             .collect::<Result<Vec<_>, ExportError>>()?;
+        for build in &builds {
+            recorded_build(&snapshot, &keyring, build)?;
+        }
         if let Disclosure::Partial { hidden } = &request.disclosure {
             // A misspelled name would hide nothing, and show what was meant to be hidden.
             let known =
@@ -176,7 +180,19 @@ impl Runtime {
             Plan::Filter(_, activations) => decisions + u64::try_from(activations.len()).unwrap_or(0),
         };
         let disclosure = request.disclosure.clone();
-        Ok(Export { inner, snapshot, header, disclosure, size, plan, bundles, decisions, entries })
+        Ok(Export {
+            inner,
+            snapshot,
+            header,
+            disclosure,
+            size,
+            plan,
+            keyring,
+            bundles,
+            builds,
+            decisions,
+            entries,
+        })
     }
 
     /// [`Runtime::begin_export`] and [`Export::write`] in one.
@@ -218,6 +234,9 @@ impl Export {
         self.keyring(&mut writer)?;
         for loaded in &self.bundles {
             writer.bundle(&bundle_line(loaded))?;
+        }
+        for build in &self.builds {
+            writer.build(&build_line(recorded_build(&self.snapshot, &self.keyring, build)?))?;
         }
         let mut written = 0;
         let mut page = Page { next: 0, activations: 0 };
@@ -383,6 +402,26 @@ fn bundle_line(loaded: &LoadedBundle) -> BundleLine {
     }
 }
 
+/// A build that decisions name, verified.
+fn recorded_build(
+    snapshot: &Snapshot,
+    keyring: &Keyring,
+    build: &Digest,
+) -> Result<RecordedBuild, ExportError> {
+    let recorded = snapshot.read(|reader| read_recorded(reader, build))?;
+    let recorded = recorded.ok_or(ExportError::BuildMissing { build: *build })?;
+    Ok(RecordedBuild::verify(keyring, recorded, build)?)
+}
+
+fn build_line(build: RecordedBuild) -> BuildLine {
+    BuildLine {
+        kind: evidence::BuildTag,
+        payload: b64::Bytes(build.entry.payload),
+        sbom: build.sbom.map(b64::Bytes),
+        signature: build.signature,
+    }
+}
+
 /// What the header says: `full` and `none` hold for every decision.
 fn disclosed(asked: &Disclosure, decisions: u64, (full, partial): (u64, u64)) -> evidence::Disclosure {
     match asked {
@@ -538,12 +577,15 @@ pub enum ExportError {
         /// Its hash.
         bundle: chancery_core::digest::BundleHash,
     },
-    /// Decisions name a build identity, which this program cannot export.
-    #[error("decisions name the build identity {build}, which this version of the program cannot export")]
-    Build {
-        /// Its hash.
-        build: chancery_core::digest::Digest,
+    /// A build that decisions name is gone.
+    #[error("the build {build} is named by decisions and is not in the store: run `chancery fsck`")]
+    BuildMissing {
+        /// SHA-256 of its payload.
+        build: Digest,
     },
+    /// A build does not hold.
+    #[error(transparent)]
+    Build(#[from] RecordedBuildError),
     /// A bundle does not hold.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -599,8 +641,10 @@ impl Failure for ExportError {
             Self::Bundle(error) => error.whose(),
             Self::Checkpoint(error) => error.whose(),
             Self::Store(error) => store_cause(error),
-            Self::Write(_) | Self::Build { .. } => Cause::Unavailable,
+            Self::Write(_) => Cause::Unavailable,
             Self::BundleMissing { .. }
+            | Self::BuildMissing { .. }
+            | Self::Build(_)
             | Self::Statement { .. }
             | Self::Missing { .. }
             | Self::Vault(_)
@@ -618,7 +662,7 @@ impl Failure for ExportError {
             Self::Bundle(error) => error.code(),
             Self::Checkpoint(error) => error.code(),
             Self::Store(error) => store_code(error),
-            Self::Write(_) | Self::Build { .. } => "export.failed",
+            Self::Write(_) => "export.failed",
             _ => "store.corrupt",
         }
     }

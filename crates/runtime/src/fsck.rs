@@ -7,10 +7,12 @@
 //! | the newest checkpoint is signed and of this tree; so is the publisher's own | every fingerprint follows from its statement |
 //! | the columns of decisions say what their payloads say | every opening opens and leads to the committed roots |
 //! | keyring and `root.pub` | every bundle's content and signature |
+//! | every build that decisions name is logged before them and has its row | every build's signature and bill of materials |
 //!
 //! It goes on after a fault, so that one report has all of them; it mends nothing. It reads in pages, so memory does
 //! not grow with the log.
 
+use crate::build::{RecordedBuild, read_recorded};
 use crate::bundles::verify_stored;
 use crate::keys::ServerKeys;
 use crate::records::Records;
@@ -18,7 +20,7 @@ use crate::runtime::{read_keyring, tenant_keys};
 use crate::vault::OpeningKey;
 use chancery_core::checkpoint::Checkpoint;
 use chancery_core::commitment::{Opening, fingerprint};
-use chancery_core::digest::ChainHash;
+use chancery_core::digest::{ChainHash, Digest};
 use chancery_core::json::{self, Limits};
 use chancery_core::key::PublicKey;
 use chancery_core::keyring::{Keyring, Role, RootPub};
@@ -61,6 +63,8 @@ pub struct FsckReport {
     pub openings: u64,
     /// Bundles that were verified.
     pub bundles: u64,
+    /// Builds that were verified.
+    pub builds: u64,
     /// Whether everything was checked that can be.
     pub full: bool,
     /// What was not checked, and why.
@@ -175,6 +179,7 @@ impl Check<'_> {
         let head = self.snapshot.read(|reader| reader.head())?;
         let (mut tree, mut chain) = (Frontier::new(), ChainHash::ZERO);
         let mut rows = Rows::default();
+        let mut builds = BTreeSet::new();
         let mut at = 0;
         while at < head.size {
             let end = head.size.min(at + PAGE);
@@ -187,7 +192,7 @@ impl Check<'_> {
             }
             (expected..end).for_each(|missing| report.problem(missing, "the entry is missing"));
             for entry in self.entries(at..end, report)? {
-                self.entry(&entry, &mut rows, report)?;
+                self.entry(&entry, &mut rows, &mut builds, report)?;
             }
             at = end;
             report.entries = at;
@@ -241,12 +246,26 @@ impl Check<'_> {
         Ok(entries)
     }
 
-    fn entry(&self, entry: &Entry, rows: &mut Rows, report: &mut FsckReport) -> Result<(), StoreError> {
+    fn entry(
+        &self,
+        entry: &Entry,
+        rows: &mut Rows,
+        builds: &mut BTreeSet<Digest>,
+        report: &mut FsckReport,
+    ) -> Result<(), StoreError> {
+        if entry.kind == Kind::BuildIdentity {
+            builds.insert(Digest::of(&entry.payload));
+            self.build(entry, report)?;
+        }
         if entry.kind == Kind::Decision {
             report.decisions += 1;
             match Statement::<Decision>::parse_unverified(&entry.payload) {
                 Ok(statement) => {
                     rows.compare(self, entry.index, &statement.predicate, report)?;
+                    let build = statement.predicate.runtime.build_identity;
+                    if build.is_some_and(|build| !builds.contains(&build)) {
+                        report.problem(entry.index, "the build that it names is not logged before it");
+                    }
                     if self.request.full {
                         self.decision(entry, &statement.predicate, report)?;
                     }
@@ -256,6 +275,31 @@ impl Check<'_> {
         }
         if self.request.full && entry.kind != Kind::Keyring {
             self.signature(entry, report);
+        }
+        Ok(())
+    }
+
+    /// The row of a build, and with `full` its signature as a blob and its bill of materials.
+    fn build(&self, entry: &Entry, report: &mut FsckReport) -> Result<(), StoreError> {
+        let hash = Digest::of(&entry.payload);
+        let recorded = match self.snapshot.read(|reader| read_recorded(reader, &hash)) {
+            Ok(recorded) => recorded,
+            Err(error) if matches!(error, StoreError::Corrupt { .. }) => {
+                report.failed(entry.index, "the build", &error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let recorded = recorded.filter(|(record, _)| record.index == entry.index);
+        let Some(recorded) = recorded else {
+            report.problem(entry.index, "the build has no row in `build_identities`");
+            return Ok(());
+        };
+        if let (true, Some(keyring)) = (self.request.full, self.keyring) {
+            match RecordedBuild::verify(keyring, recorded, &hash) {
+                Ok(_) => report.builds += 1,
+                Err(error) => report.failed(entry.index, "the build", &error),
+            }
         }
         Ok(())
     }
@@ -359,17 +403,13 @@ impl Check<'_> {
     fn checkpoint(&self, what: &str, note: &str, report: &mut FsckReport) -> Result<(), StoreError> {
         let origin = &self.records.settings().log_origin;
         let own = self.request.keys.map(|keys| keys.log.public_key());
-        let keys: Vec<&PublicKey> = match (own, self.keyring) {
-            (Some(own), _) => vec![own],
-            (None, Some(keyring)) => {
-                let versions = keyring.versions().iter().rev();
-                versions
-                    .flat_map(|version| version.predicate().keys_with(&Role::Log))
-                    .map(|entry| &entry.key)
-                    .collect()
-            }
-            (None, None) => return Ok(()),
-        };
+        // It may be by an older log key.
+        let versions = self.keyring.iter().flat_map(|keyring| keyring.versions().iter().rev());
+        let others = versions.flat_map(|version| version.predicate().keys_with(&Role::Log));
+        let keys: Vec<&PublicKey> = own.into_iter().chain(others.map(|entry| &entry.key)).collect();
+        if keys.is_empty() && self.keyring.is_none() {
+            return Ok(());
+        }
         let mut refused = None;
         for key in keys {
             match Checkpoint::parse_and_verify(note, key, origin) {

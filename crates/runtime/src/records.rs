@@ -7,6 +7,7 @@ use crate::answer::{AnswerPolicy, LogPosition};
 use crate::edge::Clock;
 use crate::error::{store_cause, store_code, store_detail};
 use crate::failure::{Cause, Failure};
+use crate::provenance::Chains;
 use crate::runtime::Runtime;
 use chancery_core::digest::{ChainHash, Fingerprint, LeafHash, RecordId, RootHash, SignalsRoot};
 use chancery_core::dsse::Envelope;
@@ -30,6 +31,7 @@ pub use chancery_store::{
 #[derive(Clone)]
 pub struct Records {
     pub(crate) store: Arc<Store>,
+    pub(crate) chains: Arc<Chains>,
 }
 
 impl std::fmt::Debug for Records {
@@ -195,7 +197,7 @@ impl Runtime {
     /// What was recorded.
     #[must_use]
     pub fn records(&self) -> Records {
-        Records { store: Arc::clone(&self.inner.store) }
+        Records { store: Arc::clone(&self.inner.store), chains: Arc::clone(&self.inner.chains) }
     }
 }
 
@@ -206,7 +208,7 @@ impl Records {
     /// [`RecordsError`] when there is no store, or none of ours.
     pub fn open(database: &Path, clock: Arc<dyn Clock>) -> Result<Self, RecordsError> {
         let options = chancery_store::Options::new(Arc::new(move || clock.now()));
-        Ok(Self { store: Arc::new(Store::open_reading(database, &options)?) })
+        Ok(Self { store: Arc::new(Store::open_reading(database, &options)?), chains: Arc::default() })
     }
 
     /// Which log this is.

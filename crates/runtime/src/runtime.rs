@@ -4,24 +4,25 @@
 //! `root.pub`, this runtime's keys are in it and good now, the vault is the one that the database was made with,
 //! and every bundle in force has the content, the signature and the activation that its log entry says.
 
-use crate::build::BuildFiles;
+use crate::build::{self, BuildError, BuildFiles, DecidingBuild, RecordedBuildError};
 use crate::bundles::{BundleError, LoadedBundle};
 use crate::checkpoint::{CheckpointError, Publisher};
 use crate::edge::{Clock, Entropy};
-use crate::error::{store_cause, store_code, store_detail};
+use crate::error::{ExecuteError, store_cause, store_code, store_detail};
 use crate::failure::{Cause, Failure};
 use crate::home::Home;
 use crate::keys::{KeyError, ServerKeys};
 use crate::pool::Pool;
+use crate::provenance::Chains;
 use crate::vault::{OpeningKey, Purpose, Vault, VaultError};
 use chancery_core::commitment::TenantKey;
 use chancery_core::digest::{BundleHash, Digest};
 use chancery_core::ids::{PolicyId, TenantId};
-use chancery_core::key::{KeyId, PublicKey, Signer};
+use chancery_core::key::{KeyId, PublicKey, SignError, Signer};
 use chancery_core::keyring::{Keyring, KeyringError, Role, RootPub, RootPubError, Standing};
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
-use chancery_store::{Reader, Settings, Store, StoreError};
+use chancery_store::{Reader, Settings, Store, StoreError, SubmitError};
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -42,7 +43,8 @@ pub struct Options {
     pub environment: Option<Environment>,
     /// SHA-256 of the running program's file.
     pub binary: Digest,
-    /// The release that this program is; a production log decides with none but a verified one.
+    /// The files of the release that this program is, to decide with: they are verified, and logged. Without them a
+    /// production log can be administered, exported and read, and decides nothing.
     pub build: Option<BuildFiles>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
@@ -74,6 +76,8 @@ pub(crate) struct Inner {
     pub(crate) commitment_key: TenantKey,
     pub(crate) opening_key: OpeningKey,
     pub(crate) binary: Digest,
+    pub(crate) build: Option<DecidingBuild>,
+    pub(crate) chains: Arc<Chains>,
     pub(crate) publisher: Mutex<Publisher>,
     snapshot: RwLock<Arc<Snapshot>>,
     /// Bundles that recorded decisions name, verified once. INVARIANT: content never changes under a hash.
@@ -117,8 +121,9 @@ impl Runtime {
         check_key(&keyring, options.keys.log.as_ref(), Role::Log, size, now)?;
 
         let (commitment_key, opening_key) = tenant_keys(&store, &settings.tenant, &options.keys.vault)?;
-        let publisher =
-            Publisher::open(options.home.checkpoint(), &store, &settings, options.keys.log.as_ref())?;
+        let build = options.build.as_ref();
+        let build = build.map(|files| build::admit(&store, &keyring, files, options.binary)).transpose()?;
+        let publisher = Publisher::open(options.home.checkpoint(), &store, &settings, &keyring)?;
         let ServerKeys { runtime, log, vault: _ } = options.keys;
         let inner = Inner {
             root,
@@ -129,6 +134,8 @@ impl Runtime {
             commitment_key,
             opening_key,
             binary: options.binary,
+            build,
+            chains: Arc::default(),
             publisher: Mutex::new(publisher),
             snapshot: RwLock::new(Arc::new(Snapshot {
                 keyring: Arc::new(keyring),
@@ -179,7 +186,8 @@ impl Runtime {
         Arc::clone(&self.inner.snapshot().keyring)
     }
 
-    /// Whether decisions could be made and recorded now: the keys are good at this instant and the store answers.
+    /// Whether decisions could be made and recorded now: the keys are good at this instant, they sign (a probe, no
+    /// statement), and the store answers. Blocks.
     ///
     /// # Errors
     /// What stands in the way.
@@ -188,8 +196,11 @@ impl Runtime {
         let size = inner.store.read(|reader| Ok(reader.head()?.size))?;
         let keyring = self.keyring();
         let now = inner.clock.now();
-        check_key(&keyring, inner.runtime_key.as_ref(), Role::Runtime, size, now)?;
-        check_key(&keyring, inner.log_key.as_ref(), Role::Log, size, now)
+        for (key, role) in [(&inner.runtime_key, Role::Runtime), (&inner.log_key, Role::Log)] {
+            check_key(&keyring, key.as_ref(), role.clone(), size, now)?;
+            key.check().map_err(|source| OpenError::Sign { role, source })?;
+        }
+        Ok(self.may_decide()?)
     }
 }
 
@@ -315,6 +326,15 @@ pub enum OpenError {
         #[source]
         standing: Standing,
     },
+    /// A key is good, and does not sign: its token is gone, say.
+    #[error("the `{role}` key cannot be used at the moment")]
+    Sign {
+        /// What it is needed for.
+        role: Role,
+        /// What its holder says.
+        #[source]
+        source: SignError,
+    },
     /// A key file cannot be used.
     #[error(transparent)]
     KeyFile(#[from] KeyError),
@@ -351,6 +371,18 @@ pub enum OpenError {
     /// The publisher's memory and the database do not go together.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The files of the release do not hold.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The build was logged before, and what is stored of it does not hold.
+    #[error(transparent)]
+    BuildRecorded(#[from] RecordedBuildError),
+    /// The log does not take the build identity.
+    #[error("the build identity cannot be logged")]
+    BuildNotLogged(#[source] SubmitError),
+    /// Nothing may be decided.
+    #[error(transparent)]
+    Decide(#[from] ExecuteError),
     /// There are no threads.
     #[error("cannot start worker threads")]
     Threads(#[source] std::io::Error),
@@ -368,7 +400,12 @@ impl Failure for OpenError {
             Self::KeyFile(error) => error.whose(),
             Self::Bundle(error) => error.whose(),
             Self::Checkpoint(error) => error.whose(),
-            Self::Threads(_) => Cause::Unavailable,
+            Self::Build(error) => error.whose(),
+            Self::BuildRecorded(_) => Cause::Corrupt,
+            Self::BuildNotLogged(SubmitError::Rejected(_)) => Cause::Refused,
+            Self::BuildNotLogged(SubmitError::Store(error)) => store_cause(error),
+            Self::Decide(error) => error.whose(),
+            Self::Sign { .. } | Self::Threads(_) => Cause::Unavailable,
         }
     }
 
@@ -377,7 +414,7 @@ impl Failure for OpenError {
             Self::Store(error) => store_code(error),
             Self::RootPubFile { .. } | Self::RootPub { .. } => "trust.root",
             Self::Keyring(_) => "trust.keyring",
-            Self::Key { .. } => "runtime.key",
+            Self::Key { .. } | Self::Sign { .. } => "runtime.key",
             Self::KeyFile(error) => error.code(),
             Self::Vault(_) => "vault.other",
             Self::TenantKeyMissing { .. } => "vault.missing",
@@ -385,6 +422,11 @@ impl Failure for OpenError {
             Self::Tenant { .. } => "log.tenant",
             Self::Bundle(error) => error.code(),
             Self::Checkpoint(error) => error.code(),
+            Self::Build(error) => error.code(),
+            Self::BuildRecorded(_) => "store.corrupt",
+            Self::BuildNotLogged(SubmitError::Rejected(_)) => "log.refused",
+            Self::BuildNotLogged(SubmitError::Store(error)) => store_code(error),
+            Self::Decide(error) => error.code(),
             Self::Threads(_) => "runtime.unavailable",
         }
     }
@@ -393,6 +435,8 @@ impl Failure for OpenError {
         match self {
             Self::Store(error) => store_detail(error),
             Self::Bundle(error) => error.detail(),
+            Self::Build(error) => error.detail(),
+            Self::Decide(error) => error.detail(),
             _ => "the runtime cannot be used; the operator's log says why".to_owned(),
         }
     }
