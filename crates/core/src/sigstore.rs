@@ -192,7 +192,11 @@ impl DsseBundle {
     /// Wraps an envelope that `key` signed.
     #[must_use]
     pub fn new(envelope: Envelope, key: &PublicKey) -> Self {
-        Self { dsse_envelope: envelope.into(), media_type: MediaType::V03, verification_material: Material::of(key) }
+        Self {
+            dsse_envelope: envelope.into(),
+            media_type: MediaType::V03,
+            verification_material: Material::of(key),
+        }
     }
 
     /// Reads a bundle's JSON; white space is free.
