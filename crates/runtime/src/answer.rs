@@ -8,10 +8,10 @@ use chancery_core::digest::{BundleHash, Fingerprint, LeafHash};
 use chancery_core::dsse::Envelope;
 use chancery_core::ids::{ExecutionId, PolicyId, PolicyVersion};
 use chancery_core::statement::{Candidates, EvaluationError, ExecutionState, PolicyRef, Reason};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A recorded decision. It was durable, and in the log, before this value existed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Answer {
     /// The caller's id.
     pub execution_id: ExecutionId,
@@ -24,7 +24,7 @@ pub struct Answer {
     /// Why, ordered by policy id and code.
     pub reasons: Vec<Reason>,
     /// Policies that failed to evaluate; there are some exactly where the state is `blocked`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<EvaluationError>,
     /// Which bundle decided.
     pub policy: AnswerPolicy,
@@ -38,7 +38,7 @@ pub struct Answer {
 }
 
 /// The bundle that decided.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct AnswerPolicy {
     /// The policy.
     pub id: PolicyId,
@@ -55,7 +55,7 @@ impl From<&PolicyRef> for AnswerPolicy {
 }
 
 /// Where a record stands in the log.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct LogPosition {
     /// From 0, without gaps.
     pub index: u64,
@@ -68,8 +68,9 @@ pub struct LogPosition {
 pub struct Evaluated {
     /// Always false: this is no decision.
     pub recorded: bool,
-    /// The caller's id.
-    pub execution_id: ExecutionId,
+    /// The caller's id, where the request had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_id: Option<ExecutionId>,
     /// The fingerprint that a decision on the same inputs would have.
     pub execution_fingerprint: Fingerprint,
     /// The outcome.

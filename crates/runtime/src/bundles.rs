@@ -162,6 +162,35 @@ pub struct ActivationRequest {
     pub requested_by: String,
 }
 
+impl ActivationRequest {
+    /// The statement that puts content with this hash in force after `previous`, signed with `key` at `now`.
+    ///
+    /// # Errors
+    /// [`BundleError::Statement`] for a bad reason, [`BundleError::Sign`].
+    pub fn sign(
+        &self,
+        tenant: &TenantId,
+        hash: BundleHash,
+        previous: Option<BundleHash>,
+        now: Timestamp,
+        key: &dyn Signer,
+    ) -> Result<(Activation, Envelope), BundleError> {
+        let statement = Statement::activation_of(Activation {
+            activated_at: now,
+            bundle_hash: hash,
+            policy_id: self.policy.clone(),
+            policy_version: self.version.clone(),
+            previous,
+            reason: self.reason.clone(),
+            requested_by: self.requested_by.clone(),
+            signer: key.public_key().key_id().clone(),
+            tenant: tenant.clone(),
+        })?;
+        let envelope = Envelope::sign(dsse::IN_TOTO, statement.to_payload()?.into_bytes(), key)?;
+        Ok((statement.predicate, envelope))
+    }
+}
+
 /// What activating came to.
 #[derive(Clone, Debug)]
 pub struct Activated {
@@ -216,18 +245,9 @@ impl Runtime {
         let loaded = inner.load_published(&request.policy, &request.version)?;
         let snapshot = inner.snapshot();
         let previous = snapshot.in_force.get(&request.policy).map(|loaded| loaded.hash);
-        let statement = Statement::activation_of(Activation {
-            activated_at: inner.clock.now(),
-            bundle_hash: loaded.hash,
-            policy_id: request.policy.clone(),
-            policy_version: request.version.clone(),
-            previous,
-            reason: request.reason.clone(),
-            requested_by: request.requested_by.clone(),
-            signer: key.public_key().key_id().clone(),
-            tenant: inner.settings.tenant.clone(),
-        })?;
-        Ok(Envelope::sign(dsse::IN_TOTO, statement.to_payload()?.into_bytes(), key)?)
+        let (_, envelope) =
+            request.sign(&inner.settings.tenant, loaded.hash, previous, inner.clock.now(), key)?;
+        Ok(envelope)
     }
 
     /// Puts a bundle in force, as a signed activation says. Blocks until it is logged.

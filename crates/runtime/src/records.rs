@@ -17,7 +17,7 @@ use chancery_core::log::Kind;
 use chancery_core::statement::{Decision, ExecutionState, ResolutionStatus, Statement, StatementError};
 use chancery_core::tile::Tile;
 use chancery_core::time::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl std::fmt::Debug for Records {
 }
 
 /// A decision in a list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ListedDecision {
     /// The caller's id.
     pub execution_id: ExecutionId,
@@ -64,14 +64,14 @@ pub struct ListedDecision {
     /// The commitment to the signals.
     pub signals_root: SignalsRoot,
     /// The caller's labels.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Its index in the log.
     pub index: u64,
 }
 
 /// A decision's state now, derived from later entries.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Current {
     /// `completed` once an override case is resolved.
     pub state: ExecutionState,
@@ -86,7 +86,7 @@ pub struct Current {
 }
 
 /// A page of a list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct DecisionList {
     /// The decisions.
     pub items: Vec<ListedDecision>,
@@ -96,7 +96,7 @@ pub struct DecisionList {
 }
 
 /// One decision, whole.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct DecisionDetail {
     /// What a list shows.
     #[serde(flatten)]

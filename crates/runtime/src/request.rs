@@ -96,11 +96,21 @@ impl Request {
 }
 
 impl Draft {
+    /// A request to decide.
     pub(crate) fn parse(bytes: &[u8]) -> Self {
+        Self::read(bytes, true)
+    }
+
+    /// A request to evaluate, which needs no id: nothing is recorded under one.
+    pub(crate) fn parse_evaluation(bytes: &[u8]) -> Self {
+        Self::read(bytes, false)
+    }
+
+    fn read(bytes: &[u8], id_is_required: bool) -> Self {
         let mut draft = Self::default();
         match json::parse(bytes, Limits::REQUEST) {
             Ok(Value::Object(object)) => {
-                draft.members(&object);
+                draft.members(&object, id_is_required);
                 draft.body = Body(Some(object));
             }
             Ok(other) => draft.faults.push(wrong_type(Pointer::root(), "an object", &other)),
@@ -117,11 +127,11 @@ impl Draft {
         self.body.candidates()
     }
 
-    fn members(&mut self, object: &Object) {
+    fn members(&mut self, object: &Object, id_is_required: bool) {
         let root = Pointer::root();
         let mut members = Members::new(object, root);
         let faults = &mut self.faults;
-        self.execution_id = text(&mut members, "execution_id", true, EXECUTION_ID, faults);
+        self.execution_id = text(&mut members, "execution_id", id_is_required, EXECUTION_ID, faults);
         self.policy = text(&mut members, "policy", true, POLICY_ID, faults);
         self.version = text(&mut members, "version", false, VERSION, faults);
         self.resource = match members.take("resource") {
