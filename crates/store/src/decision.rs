@@ -92,6 +92,10 @@ pub struct DecisionFilter {
     pub labels: Vec<(String, String)>,
     /// One of these executions; empty for all.
     pub execution_ids: Vec<ExecutionId>,
+    /// How the override case ended.
+    pub resolution: Option<ResolutionStatus>,
+    /// What was decided on. No index helps: every decision is looked at.
+    pub resource: Option<EntityUid>,
 }
 
 /// Which end of the log a list begins at.
@@ -117,6 +121,14 @@ pub struct DecisionPage {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cursor {
     pub(crate) index: u64,
+}
+
+impl Cursor {
+    /// Goes on beyond this log index.
+    #[must_use]
+    pub fn after(index: u64) -> Self {
+        Self { index }
+    }
 }
 
 /// `c` and the index in hex: nothing secret, but nobody should calculate with it.

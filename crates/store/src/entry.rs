@@ -13,7 +13,7 @@ use chancery_core::ids::{EntityUid, ExecutionId, PolicyId, PolicyVersion};
 use chancery_core::key::KeyId;
 use chancery_core::keyring::Role;
 use chancery_core::log::Kind;
-use chancery_core::statement::{ExecutionState, OverrideResolution, ResolutionStatus, Verdict};
+use chancery_core::statement::{ExecutionState, Nonce, OverrideResolution, ResolutionStatus, Verdict};
 use chancery_core::time::Timestamp;
 
 use crate::decision::DecisionRecord;
@@ -167,6 +167,12 @@ pub struct NewOverride {
     pub reason_code: String,
     /// Until when the statement can count.
     pub expires_at: Timestamp,
+    /// Used once in a log.
+    pub nonce: Nonce,
+    /// How many overrides the case had when its rule was applied; with another number the record is rejected.
+    pub answers_before: u32,
+    /// The resolution of the case, where this override ends it: logged right behind it, in the same transaction.
+    pub ends: Option<Box<NewEntry>>,
 }
 
 /// The end of an override case: formats §4.3.
@@ -320,12 +326,13 @@ impl NewEntry {
 
     /// What it counts for in the writer's limit of bytes a transaction.
     pub(crate) fn weight(&self) -> usize {
-        let opening = match &self.body {
+        let more = match &self.body {
             Body::Decision(decision) => {
                 decision.opening.as_ref().map_or(0, |opening| opening.ciphertext.len())
             }
+            Body::Override(row) => row.ends.as_ref().map_or(0, |ends| ends.weight()),
             _ => 0,
         };
-        self.payload.len() + opening
+        self.payload.len() + more
     }
 }

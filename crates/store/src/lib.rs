@@ -53,7 +53,7 @@ pub use self::error::{Class, StoreError};
 pub use self::hook::{OnStep, Step, StepHook};
 pub use self::open::{Clock, Options, Settings, Store};
 pub use self::read::{
-    Activation, BuildIdentityRecord, Entry, Head, InForce, Reader, StoredCheckpoint, StoredOpening, TenantKey,
+    Activation, BuildIdentityRecord, CaseRecord, Entry, Head, InForce, Reader, StoredCheckpoint, StoredOpening, TenantKey,
 };
 pub use self::reject::{Rejected, SubmitError};
 pub use self::snapshot::{ENTRIES_PAGE, Entries, Selected, Snapshot};

@@ -11,6 +11,7 @@ mod decisions;
 mod entries;
 mod filter;
 mod log;
+mod overrides;
 mod trust;
 
 use chancery_core::b64;
@@ -26,6 +27,7 @@ use crate::entry::EncryptedOpening;
 
 pub(crate) use self::decisions::known_decision;
 pub(crate) use self::log::{frontier, head, right_edge};
+pub use self::overrides::CaseRecord;
 
 /// Reads inside one transaction: see [`Store::read`](crate::Store::read) and
 /// [`Snapshot::read`](crate::Snapshot::read).

@@ -117,6 +117,38 @@ pub enum Rejected {
         /// The execution id.
         execution_id: ExecutionId,
     },
+    /// The decision was not left to approvers.
+    #[error("`{execution_id}` waits for no approver")]
+    NotWaiting {
+        /// The execution id.
+        execution_id: ExecutionId,
+    },
+    /// Another override of the log has this nonce.
+    #[error("the nonce was used at index {index}: ask for a new statement")]
+    Nonce {
+        /// Where it was used.
+        index: u64,
+    },
+    /// The approver, or the key, has answered in this case.
+    #[error("the approver, or the key, has answered already, at index {index}")]
+    Answered {
+        /// Where the answer is.
+        index: u64,
+        /// Whether it is the key, under another name.
+        key: bool,
+    },
+    /// The key is not the approver's, or one of them is a runtime's.
+    #[error("the key is not that of `{approver}`, or belongs to a runtime")]
+    Approver {
+        /// Whom the statement names.
+        approver: String,
+    },
+    /// The case has other answers than when its rule was applied: look at it again.
+    #[error("the case of `{execution_id}` has moved on")]
+    Moved {
+        /// The execution id.
+        execution_id: ExecutionId,
+    },
     /// A decision has at most one of these, and it has it.
     #[error("`{execution_id}` has one already, at index {index}")]
     Second {

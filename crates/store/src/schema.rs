@@ -159,6 +159,7 @@ diesel::table! {
         reason_code -> Text,
         issued_at -> Text,
         expires_at -> Text,
+        nonce -> Nullable<Text>,
     }
 }
 
@@ -243,3 +244,4 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(decisions, resolutions);
+diesel::allow_tables_to_appear_in_same_query!(overrides, log_entries);

@@ -12,6 +12,7 @@
 
 mod admit;
 mod batch;
+mod cases;
 mod rows;
 mod state;
 

@@ -32,7 +32,7 @@ pub(super) fn filter(query: &mut Query) -> DecisionFilter {
         principal: query.parsed("principal", "an entity such as `System::\"claims-core\"`"),
         fingerprint: query.parsed("fingerprint", "64 lowercase hex digits"),
         labels: query.prefixed("label."),
-        execution_ids: Vec::new(),
+        ..DecisionFilter::default()
     }
 }
 
@@ -55,7 +55,6 @@ fn state(query: &mut Query) -> Option<ExecutionState> {
     params(schema::Filter, schema::Paging),
     responses(
         (status = 200, description = "A page", body = schema::DecisionList),
-        (status = 400, description = "A parameter is wrong", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
@@ -107,7 +106,6 @@ struct CountedRow {
     params(schema::Filter),
     responses(
         (status = 200, description = "The counts", body = schema::Stats),
-        (status = 400, description = "A parameter is wrong", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn stats(

@@ -42,6 +42,7 @@ impl Condition {
             ("d.executed_at < ?", filter.to.map(|time| time.to_string())),
             ("d.principal = ?", filter.principal.as_ref().map(ToString::to_string)),
             ("d.execution_fingerprint = ?", filter.fingerprint.map(|hash| hash.to_string())),
+            ("d.resource = ?", filter.resource.as_ref().map(ToString::to_string)),
         ];
         for (sql, value) in texts {
             if let Some(value) = value {
@@ -58,6 +59,10 @@ impl Condition {
             }
             Some(ExecutionState::Blocked) => condition.and_bare("d.execution_state = 'blocked'"),
             None => {}
+        }
+        if let Some(resolution) = filter.resolution {
+            condition.and_bare("d.execution_state = 'pending_override'");
+            condition.and("r.resolution = ?", Value::Text(resolution.as_str().to_owned()));
         }
         for (name, value) in &filter.labels {
             condition.and(

@@ -3,12 +3,13 @@
 use std::fs;
 
 use chancery_core::digest::{Digest, sha256};
+use chancery_core::key::Signer as _;
 use chancery_core::log::Kind;
-use chancery_core::statement::{ExecutionState, OverrideResolution, ResolutionStatus, Verdict};
+use chancery_core::statement::{ExecutionState, Nonce, OverrideResolution, ResolutionStatus, Verdict};
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection};
 
-use super::support::{Fixture, at, check_log, fingerprint, record, sql};
+use super::support::{APPROVERS, Fixture, approver, at, check_log, fingerprint, record, sql};
 use crate::{
     Appended, Body, DecisionFilter, EncryptedOpening, ErasedExecution, NewBuildIdentity, NewConfirmation,
     NewEntry, NewErasure, NewOverride, NewResolution, NewVerification, Rejected, Store, SubmitError,
@@ -23,19 +24,35 @@ fn pending(fixture: &Fixture, id: &str) -> NewEntry {
     })
 }
 
-fn approval(fixture: &Fixture, id: &str, approver: &str) -> NewEntry {
-    let body = NewOverride {
+/// The first override of a case.
+fn approval(id: &str, name: &str) -> NewEntry {
+    approval_by(id, name, |_| ())
+}
+
+fn approval_by(id: &str, name: &str, change: impl FnOnce(&mut NewOverride)) -> NewEntry {
+    let (_, key) = *APPROVERS.iter().find(|(approver, _)| *approver == name).unwrap();
+    approval_with(id, name, key, change)
+}
+
+fn approval_with(id: &str, name: &str, key: u8, change: impl FnOnce(&mut NewOverride)) -> NewEntry {
+    let text = format!("{id} by {name} with {key}");
+    let nonce = sha256(text.as_bytes());
+    let mut body = NewOverride {
         execution_id: id.parse().unwrap(),
         fingerprint: fingerprint(id),
-        approver: approver.to_owned(),
+        approver: name.to_owned(),
         role: "manager".to_owned(),
         resolution: OverrideResolution::Approve,
         outcome: Some("approve".to_owned()),
         reason: "documents seen".to_owned(),
         reason_code: "DOCS".to_owned(),
         expires_at: at(1_000),
+        nonce: Nonce::from_bytes(*nonce.first_chunk().unwrap()),
+        answers_before: 0,
+        ends: None,
     };
-    record(&fixture.other, &format!("{id} by {approver}"), at(10), Body::Override(Box::new(body)))
+    change(&mut body);
+    record(&approver(key), &text, at(10), Body::Override(Box::new(body)))
 }
 
 fn resolution(fixture: &Fixture, id: &str) -> NewEntry {
@@ -142,9 +159,12 @@ fn the_auditors_query_runs_on_the_views() {
     assert_eq!((row.approved_by.as_deref(), row.approver_role.as_deref()), (None, None));
     assert_eq!((row.resolution_status.as_deref(), row.resolved_at.as_deref()), (Some("pending"), None));
 
-    store.submit_blocking(approval(&fixture, ID, "anna")).unwrap();
-    store.submit_blocking(approval(&fixture, ID, "bert")).unwrap();
-    store.submit_blocking(resolution(&fixture, ID)).unwrap();
+    store.submit_blocking(approval(ID, "anna")).unwrap();
+    let last = approval_by(ID, "bert", |row| {
+        row.answers_before = 1;
+        row.ends = Some(Box::new(resolution(&fixture, ID)));
+    });
+    store.submit_blocking(last).unwrap();
     let rows = seed(&fixture);
     assert_eq!(rows.len(), 2);
     for (row, approver) in rows.iter().zip(["anna", "bert"]) {
@@ -264,7 +284,7 @@ fn lineage_and_selection_have_everything_about_a_decision() {
     store.submit_blocking(pending(&fixture, ID)).unwrap();
     store.submit_blocking(fixture.decision("c-2", "b")).unwrap();
     for entry in [
-        approval(&fixture, ID, "anna"),
+        approval(ID, "anna"),
         resolution(&fixture, ID),
         verification(&fixture, ID, Verdict::Verified, 25),
         confirmation(&fixture, ID),
@@ -305,7 +325,7 @@ fn records_about_nothing_or_twice_are_rejected() {
     let fixture = Fixture::new();
     let store = fixture.begun();
     for entry in [
-        approval(&fixture, ID, "anna"),
+        approval(ID, "anna"),
         resolution(&fixture, ID),
         verification(&fixture, ID, Verdict::Verified, 5),
         confirmation(&fixture, ID),
@@ -322,13 +342,73 @@ fn records_about_nothing_or_twice_are_rejected() {
     }
     assert!(matches!(rejected(&store, other), Rejected::NoDecision { .. }));
 
-    store.submit_blocking(approval(&fixture, ID, "anna")).unwrap();
-    assert!(matches!(rejected(&store, approval(&fixture, ID, "anna")), Rejected::Recorded { index: 3, .. }));
+    store.submit_blocking(approval(ID, "anna")).unwrap();
+    assert!(matches!(rejected(&store, approval(ID, "anna")), Rejected::Recorded { index: 3, .. }));
     store.submit_blocking(resolution(&fixture, ID)).unwrap();
     assert!(matches!(rejected(&store, resolution(&fixture, ID)), Rejected::Second { index: 4, .. }));
     store.submit_blocking(confirmation(&fixture, ID)).unwrap();
     assert!(matches!(rejected(&store, confirmation(&fixture, ID)), Rejected::Second { index: 5, .. }));
     assert_eq!(check_log(&store), 6);
+}
+
+#[test]
+fn a_case_takes_each_approver_and_each_key_once_and_ends_once() {
+    let fixture = Fixture::new();
+    let store = fixture.begun();
+    store.submit_blocking(fixture.decision("c-0", "done")).unwrap();
+    assert!(matches!(rejected(&store, approval_of("c-0", "done")), Rejected::NotWaiting { .. }));
+    store.submit_blocking(pending(&fixture, ID)).unwrap();
+    store.submit_blocking(approval(ID, "anna")).unwrap();
+
+    let second_key = approval_with(ID, "anna", 12, |row| row.answers_before = 1);
+    assert!(matches!(rejected(&store, second_key), Rejected::Answered { index: 4, key: false }));
+    let shared_key = approval_with(ID, "bert", 10, |row| row.answers_before = 1);
+    assert!(matches!(rejected(&store, shared_key), Rejected::Answered { index: 4, key: true }));
+    let not_seen = approval_by(ID, "bert", |_| ());
+    assert!(matches!(rejected(&store, not_seen), Rejected::Moved { .. }));
+    let not_his = approval_with(ID, "eve", 11, |row| row.answers_before = 1);
+    assert!(matches!(rejected(&store, not_his), Rejected::Approver { .. }));
+    let mut replayed = None;
+    if let Body::Override(row) = approval(ID, "anna").body {
+        replayed = Some(row.nonce);
+    }
+    let nonce = approval_by(ID, "bert", |row| {
+        row.answers_before = 1;
+        row.nonce = replayed.unwrap();
+    });
+    assert!(matches!(rejected(&store, nonce), Rejected::Nonce { index: 4 }));
+
+    // A resolution that may not be logged takes the override with it.
+    let mut strange = resolution(&fixture, ID);
+    strange.signatures[0].keyid = fixture.policy.public_key().key_id().clone();
+    let ends = |by: NewEntry| {
+        approval_by(ID, "bert", |row| {
+            row.answers_before = 1;
+            row.ends = Some(Box::new(by));
+        })
+    };
+    assert!(matches!(rejected(&store, ends(strange)), Rejected::Key { .. }));
+    assert_eq!(check_log(&store), 5);
+    assert_eq!(store.submit_blocking(ends(resolution(&fixture, ID))).unwrap().index(), 5);
+    let case = store.read(|reader| reader.case(&ID.parse().unwrap())).unwrap().unwrap();
+    assert_eq!(case.overrides.iter().map(|entry| entry.index).collect::<Vec<_>>(), [4, 5]);
+    assert_eq!(case.resolution.map(|entry| entry.index), Some(6));
+    let late = approval_with(ID, "eve", 11, |row| row.answers_before = 2);
+    assert!(matches!(rejected(&store, late), Rejected::Second { index: 6, .. }));
+    assert_eq!(check_log(&store), 7);
+
+    let approved =
+        DecisionFilter { resolution: Some(ResolutionStatus::Approved), ..DecisionFilter::default() };
+    let of = |filter: &DecisionFilter| store.read(|reader| reader.decision_indexes(filter, 0, 10)).unwrap();
+    assert_eq!(of(&approved), [3]);
+    let on =
+        DecisionFilter { resource: Some("Claim::\"c-1\"".parse().unwrap()), ..DecisionFilter::default() };
+    assert_eq!(of(&on), [2, 3]);
+}
+
+/// An approval of a decision whose fingerprint is that of `inputs`.
+fn approval_of(id: &str, inputs: &str) -> NewEntry {
+    approval_by(id, "anna", |row| row.fingerprint = fingerprint(inputs))
 }
 
 #[test]

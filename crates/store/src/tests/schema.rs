@@ -57,7 +57,7 @@ fn fill(fixture: &Fixture) {
          INSERT INTO log_tiles VALUES ('acme', 0, 0, '{hash}', zeroblob(8192));
          INSERT INTO build_identities VALUES ('acme', 9, '{hash}', '{hash}', x'00', NULL);
          INSERT INTO overrides VALUES
-           ('acme', 9, '{hash}', 'c-1', '{hash}', 'a', 'r', 'reject', NULL, 'r', 'c', 't', 't');
+           ('acme', 9, '{hash}', 'c-1', '{hash}', 'a', 'r', 'reject', NULL, 'r', 'c', 't', 't', '00000000000000000000000000000000');
          INSERT INTO resolutions VALUES ('acme', 9, 'c-1', '{hash}', 'rejected', 'o', 't');
          INSERT INTO verifications VALUES ('acme', 9, 'c-1', '{hash}', 'failed', 1, 0, NULL, 't', 'v');
          INSERT INTO confirmations VALUES ('acme', 9, 'c-1', '{hash}', 'o', 'r', 't', 't', 'b');

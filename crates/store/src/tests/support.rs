@@ -35,6 +35,14 @@ pub(super) fn options() -> Options {
     Options::new(clock())
 }
 
+/// Whose key is which; `anna` has two.
+pub(super) const APPROVERS: [(&str, u8); 3] = [("anna", 10), ("bert", 11), ("anna", 12)];
+
+/// An approver's key, by its number.
+pub(super) fn approver(number: u8) -> SigningKey {
+    SigningKey::generate_ed25519([number; 32])
+}
+
 /// What has become of a log: its keys and where it is.
 pub(super) struct Fixture {
     pub(super) folder: TempDir,
@@ -109,10 +117,16 @@ impl Fixture {
         };
         let mut other = entry(&self.other, "approver:manager");
         other.roles.extend(["build".parse().unwrap(), "erasure".parse().unwrap()]);
+        let mut keys = vec![entry(&self.runtime, "runtime"), entry(&self.policy, "policy"), other];
+        for (name, key) in APPROVERS {
+            let mut approver = entry(&approver(key), "approver:manager");
+            approver.subject = name.to_owned();
+            keys.push(approver);
+        }
         let predicate = KeyringVersion {
             expires_at: at(2_000_000),
             issued_at: at(-1_000),
-            keys: vec![entry(&self.runtime, "runtime"), entry(&self.policy, "policy"), other],
+            keys,
             log_origin: "log.example/acme".to_owned(),
             previous,
             root_keys: vec![RootKey::new(self.root.public_key().clone())],

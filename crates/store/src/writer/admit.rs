@@ -12,12 +12,14 @@ use diesel::{
 };
 
 use super::state::State;
-use crate::entry::{Body, NewActivation, NewBuildIdentity, NewDecision, NewEntry, NewKeyring};
+use crate::entry::{
+    Body, NewActivation, NewBuildIdentity, NewConfirmation, NewDecision, NewEntry, NewKeyring,
+};
 use crate::error::StoreError;
 use crate::open::Settings;
 use crate::read::Reader;
 use crate::reject::Rejected;
-use crate::schema::{bundles, confirmations, decisions, overrides, resolutions};
+use crate::schema::{bundles, confirmations, decisions};
 use crate::value::{from_sql, parse};
 
 /// How far a runtime's clock may stand behind the newest time in its log, ms. Half of what a verifier allows.
@@ -42,8 +44,8 @@ impl From<StoreError> for Refusal {
     }
 }
 
-/// Key and clock: the same for every record but a keyring.
-pub(super) fn admit_signer(state: &State, entry: &NewEntry) -> Result<(), Rejected> {
+/// Key and clock of a record that would get `index`: the same for every kind but a keyring.
+pub(super) fn admit_signer(state: &State, entry: &NewEntry, index: u64) -> Result<(), Rejected> {
     let (Some(role), Some(signer)) = (entry.role(), entry.signer()) else {
         return match &entry.body {
             Body::Keyring(_) => Ok(()),
@@ -52,7 +54,7 @@ pub(super) fn admit_signer(state: &State, entry: &NewEntry) -> Result<(), Reject
     };
     let keyring = state.keyring.as_ref().ok_or(Rejected::NoKeyring)?;
     keyring
-        .judge(signer, &role, state.size(), entry.claimed_at)
+        .judge(signer, &role, index, entry.claimed_at)
         .map_err(|standing| Rejected::Key { signer: signer.clone(), standing })?;
     match state.newest_claimed_at {
         Some(newest)
@@ -180,61 +182,23 @@ pub(super) fn recorded(
     Ok(Some((from_sql("decisions", index, index)?, parse("decisions", index, &fingerprint)?)))
 }
 
-/// A decision has at most one resolution and one confirmation.
-pub(super) fn admit_second(
+/// A decision has at most one confirmation.
+pub(super) fn admit_confirmation(
     connection: &mut SqliteConnection,
     tenant: &TenantId,
-    body: &Body,
+    row: &NewConfirmation,
 ) -> Result<(), Refusal> {
-    let (index, execution_id): (Option<i64>, _) = match body {
-        Body::Resolution(row) => (
-            resolutions::table
-                .filter(resolutions::tenant.eq(tenant.as_str()))
-                .filter(resolutions::execution_id.eq(row.execution_id.as_str()))
-                .select(resolutions::log_index)
-                .get_result(connection)
-                .optional()
-                .map_err(|error| StoreError::database("look for a resolution", error))?,
-            &row.execution_id,
-        ),
-        Body::Confirmation(row) => (
-            confirmations::table
-                .filter(confirmations::tenant.eq(tenant.as_str()))
-                .filter(confirmations::execution_id.eq(row.execution_id.as_str()))
-                .select(confirmations::log_index)
-                .get_result(connection)
-                .optional()
-                .map_err(|error| StoreError::database("look for a confirmation", error))?,
-            &row.execution_id,
-        ),
-        _ => return Ok(()),
-    };
-    match index {
-        Some(index) => {
-            let index = from_sql("decisions", index, index)?;
-            Err(Rejected::Second { execution_id: execution_id.clone(), index }.into())
-        }
-        None => Ok(()),
-    }
-}
-
-/// The very same override is not logged twice.
-pub(super) fn admit_override(
-    connection: &mut SqliteConnection,
-    tenant: &TenantId,
-    entry: &NewEntry,
-) -> Result<(), Refusal> {
-    let index: Option<i64> = overrides::table
-        .filter(overrides::tenant.eq(tenant.as_str()))
-        .filter(overrides::record_id.eq(entry.record_id.to_string()))
-        .select(overrides::log_index)
+    let index: Option<i64> = confirmations::table
+        .filter(confirmations::tenant.eq(tenant.as_str()))
+        .filter(confirmations::execution_id.eq(row.execution_id.as_str()))
+        .select(confirmations::log_index)
         .get_result(connection)
         .optional()
-        .map_err(|error| StoreError::database("look for an override", error))?;
+        .map_err(|error| StoreError::database("look for a confirmation", error))?;
     match index {
         Some(index) => {
-            let index = from_sql("overrides", index, index)?;
-            Err(Rejected::Recorded { record_id: entry.record_id, index }.into())
+            let index = from_sql("confirmations", index, index)?;
+            Err(Rejected::Second { execution_id: row.execution_id.clone(), index }.into())
         }
         None => Ok(()),
     }

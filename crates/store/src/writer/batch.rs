@@ -9,6 +9,7 @@ use chancery_core::time::Timestamp;
 use diesel::SqliteConnection;
 
 use super::admit::{self, Refusal};
+use super::cases;
 use super::rows::{self, Place};
 use super::state::State;
 use super::{Answer, check};
@@ -95,13 +96,21 @@ impl<'a> Batch<'a> {
         if let Body::Decision(decision) = &entry.body {
             return self.append_decision(entry, decision);
         }
-        admit::admit_signer(&self.state, entry)?;
+        let index = self.state.size();
+        admit::admit_signer(&self.state, entry, index)?;
+        let ends = match &entry.body {
+            Body::Override(row) => row.ends.as_deref(),
+            _ => None,
+        };
+        if let Some(ends) = ends {
+            // Before the first row goes in: the two are logged together, or neither is.
+            admit::admit_signer(&self.state, ends, index.saturating_add(1))?;
+        }
         let keyring = self.admit(entry)?;
-        let place = self.place(entry);
-        rows::insert_entry(self.connection, &place, entry)?;
-        self.insert_body(entry, &place)?;
-        self.step(Step::RowInserted)?;
-        let appended = self.grow(entry, place.leaf_hash)?;
+        let appended = self.insert(entry)?;
+        if let Some(ends) = ends {
+            self.insert(ends)?;
+        }
         if let Some(keyring) = keyring {
             self.state.keyring = Some(keyring);
         }
@@ -116,10 +125,19 @@ impl<'a> Batch<'a> {
         Ok(appended)
     }
 
+    /// Inserts a record that was admitted.
+    fn insert(&mut self, entry: &NewEntry) -> Result<Appended, Refusal> {
+        let place = self.place(entry);
+        rows::insert_entry(self.connection, &place, entry)?;
+        self.insert_body(entry, &place)?;
+        self.step(Step::RowInserted)?;
+        self.grow(entry, place.leaf_hash)
+    }
+
     /// The row goes in first: whether its execution id was free is known by the number of rows inserted, without
     /// a look-up for each decision.
     fn append_decision(&mut self, entry: &NewEntry, decision: &NewDecision) -> Result<Appended, Refusal> {
-        let admitted = admit::admit_signer(&self.state, entry)
+        let admitted = admit::admit_signer(&self.state, entry, self.state.size())
             .and_then(|()| admit::admit_decision(&self.state, decision));
         if let Err(rejected) = admitted {
             // A repeat gets its first answer, whatever has changed since.
@@ -163,17 +181,11 @@ impl<'a> Batch<'a> {
                 return Ok(Some(keyring));
             }
             Body::BuildIdentity(row) => admit::admit_build(connection, tenant, entry, row)?,
-            Body::Override(row) => {
-                admit::decision_index(connection, tenant, &row.execution_id, &row.fingerprint)?;
-                admit::admit_override(connection, tenant, entry)?;
-            }
-            Body::Resolution(row) => {
-                admit::decision_index(connection, tenant, &row.execution_id, &row.fingerprint)?;
-                admit::admit_second(connection, tenant, &entry.body)?;
-            }
+            Body::Override(row) => cases::admit_override(connection, tenant, &self.state, entry, row)?,
+            Body::Resolution(row) => cases::admit_resolution(connection, tenant, row)?,
             Body::Confirmation(row) => {
                 admit::decision_index(connection, tenant, &row.execution_id, &row.fingerprint)?;
-                admit::admit_second(connection, tenant, &entry.body)?;
+                admit::admit_confirmation(connection, tenant, row)?;
             }
             Body::Verification(row) => {
                 admit::decision_index(connection, tenant, &row.execution_id, &row.fingerprint)?;

@@ -218,6 +218,7 @@ pub(super) fn insert_override(
             overrides::reason_code.eq(row.reason_code.as_str()),
             overrides::issued_at.eq(entry.claimed_at.to_string()),
             overrides::expires_at.eq(row.expires_at.to_string()),
+            overrides::nonce.eq(row.nonce.to_string()),
         ))
         .execute(connection)
         .map_err(failed)?;
