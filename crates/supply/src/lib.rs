@@ -1,5 +1,22 @@
-//! The supply chain: what ties a running Chancery to keys, source and dependencies that others can check.
+//! The supply chain: what ties a running Chancery to keys, source and dependencies that others can check (formats §8).
 //!
-//! So far the private keys' files, in the form that cosign reads and writes.
+//! ```text
+//! Cargo.lock, cargo ─ cargo ──► sbom ──► sbom.cdx.json ───────┐ SHA-256
+//! git ─────────────── source ─┐                              ▼
+//! OCI layout ──────── image ──┴──► identity ──► build-identity.json ──► release ──► .sig, .sigstore.json, .dsse.json
+//! program ─────────── SHA-256 ─────────────────┘                          ▲
+//! cosign.key ──────── keyfile ────────────────────────────────────────────┘
+//! ```
+//!
+//! [`sbom`], [`identity`] and [`release`] are functions over bytes. [`cargo`], [`source`] and [`image`] ask the tools
+//! and folders of the build machine. There is no clock here and no environment: both are arguments.
 
+pub mod cargo;
+pub mod identity;
+pub mod image;
 pub mod keyfile;
+pub mod pkcs11;
+pub mod process;
+pub mod release;
+pub mod sbom;
+pub mod source;
