@@ -7,6 +7,10 @@
 //! tree grows on. To sign a newer head it reads the leaves that came since, adds them to *its own* tree, and signs
 //! only if that gives the head's root: whoever edits the head row, or puts an older database back, cannot make it
 //! sign a fork. What is signed is remembered before anybody sees it. Checkpoints are C2SP tlog-checkpoint notes.
+//!
+//! The key that signs has to be good at the head (formats §5, §6). The memory may be by an older log key: one that the
+//! newest keyring version below its size has. That a key was revoked since does not take the memory away: it binds
+//! this publisher, and proves nothing to others.
 
 use crate::error::{store_cause, store_code, store_detail};
 use crate::failure::{Cause, Failure};
@@ -14,15 +18,17 @@ use crate::runtime::{Inner, Runtime};
 use chancery_core::canonical::{CanonicalError, to_canonical};
 use chancery_core::checkpoint::{self, Checkpoint, SignedCheckpoint};
 use chancery_core::digest::RootHash;
-use chancery_core::key::Signer;
+use chancery_core::key::{KeyId, Signer};
+use chancery_core::keyring::{Keyring, Role, Standing};
 use chancery_core::merkle::{Frontier, FrontierError};
 use chancery_core::note::NoteSignError;
-use chancery_store::{Settings, Store, StoreError};
+use chancery_core::time::Timestamp;
+use chancery_store::{Head, Settings, Store, StoreError, StoredCheckpoint};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// How many leaves are read at once while the tree is rebuilt.
 const LEAVES_AT_ONCE: u64 = 16_384;
@@ -63,39 +69,44 @@ impl Runtime {
 impl Inner {
     pub(crate) fn publish_checkpoint(&self) -> Result<Option<SignedCheckpoint>, CheckpointError> {
         let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
-        publisher.publish(&self.store, &self.settings, self.log_key.as_ref(), self.clock.now())
+        self.publish_with(&mut publisher)
+    }
+
+    /// The same for whoever holds the publisher already.
+    pub(crate) fn publish_with(
+        &self,
+        publisher: &mut Publisher,
+    ) -> Result<Option<SignedCheckpoint>, CheckpointError> {
+        let keyring = Arc::clone(&self.snapshot().keyring);
+        publisher.publish(&self.store, &self.settings, &keyring, self.log_key.as_ref(), self.clock.now())
     }
 }
 
 impl Publisher {
-    /// Reads the publisher's memory and holds it against the database.
+    /// Reads the publisher's memory and holds it against the database and its keyring.
     pub(crate) fn open(
         path: &Path,
         store: &Store,
         settings: &Settings,
-        log_key: &dyn Signer,
+        keyring: &Keyring,
     ) -> Result<Self, CheckpointError> {
         let (head, newest) = store.read(|reader| Ok((reader.head()?, reader.checkpoint_newest()?)))?;
-        let last = read(path, settings, log_key)?;
-        match &last {
-            None => {
-                if let Some(newest) = newest {
-                    return Err(CheckpointError::Missing { path: path.to_owned(), size: newest.size });
-                }
+        if let Some(newest) = &newest {
+            check_stored(newest, keyring, settings)
+                .map_err(|source| CheckpointError::Stored { size: newest.size, source })?;
+        }
+        let last = read(path, &head, keyring, settings)?;
+        match (&last, newest) {
+            (None, Some(newest)) => {
+                return Err(CheckpointError::Missing { path: path.to_owned(), size: newest.size });
             }
-            Some(last) => {
+            (Some(last), _) => {
                 let signed = last.checkpoint.checkpoint();
-                if signed.size > head.size {
-                    return Err(CheckpointError::Ahead {
-                        path: path.to_owned(),
-                        signed: signed.size,
-                        log: head.size,
-                    });
-                }
                 if signed.size == head.size && signed.root != head.root_hash {
                     return Err(CheckpointError::Fork { size: head.size });
                 }
             }
+            (None, None) => {}
         }
         Ok(Self { path: path.to_owned(), last })
     }
@@ -104,8 +115,9 @@ impl Publisher {
         &mut self,
         store: &Store,
         settings: &Settings,
+        keyring: &Keyring,
         log_key: &dyn Signer,
-        now: chancery_core::time::Timestamp,
+        now: Timestamp,
     ) -> Result<Option<SignedCheckpoint>, CheckpointError> {
         let head = store.read(|reader| reader.head())?;
         let signed_size = self.last.as_ref().map_or(0, |last| last.checkpoint.checkpoint().size);
@@ -117,6 +129,10 @@ impl Publisher {
             return Ok(None);
         }
         if head.size > signed_size {
+            let key = log_key.public_key().key_id();
+            keyring
+                .judge(key, &Role::Log, head.size, now)
+                .map_err(|standing| CheckpointError::Key { key: key.clone(), standing })?;
             let mut frontier =
                 self.last.as_ref().map_or_else(Frontier::default, |last| last.frontier.clone());
             grow(&mut frontier, store, head.size)?;
@@ -163,7 +179,38 @@ fn grow(frontier: &mut Frontier, store: &Store, size: u64) -> Result<(), Checkpo
     Ok(())
 }
 
-fn read(path: &Path, settings: &Settings, log_key: &dyn Signer) -> Result<Option<Signed>, CheckpointError> {
+/// Whether a log key of the newest keyring version below the checkpoint's size signed it.
+fn check_signer(signed: &SignedCheckpoint, keyring: &Keyring, origin: &str) -> Result<(), Unsigned> {
+    let version = keyring.version_before(signed.checkpoint().size.max(1)).ok_or(Unsigned)?;
+    let mut keys = version.predicate().keys_with(&Role::Log);
+    if keys.any(|entry| signed.verify(&entry.key, origin).is_ok()) { Ok(()) } else { Err(Unsigned) }
+}
+
+/// A checkpoint that no log key signed.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it is not signed by a log key of the keyring at its size")]
+struct Unsigned;
+
+/// Whether the database's newest checkpoint is one of this log, and says what its row says.
+fn check_stored(
+    stored: &StoredCheckpoint,
+    keyring: &Keyring,
+    settings: &Settings,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let signed = SignedCheckpoint::parse_unverified(&stored.note)?;
+    let checkpoint = signed.checkpoint();
+    if checkpoint.size != stored.size || checkpoint.root != stored.root_hash {
+        return Err("its row says something else than the note that was signed".into());
+    }
+    Ok(check_signer(&signed, keyring, &settings.log_origin)?)
+}
+
+fn read(
+    path: &Path,
+    head: &Head,
+    keyring: &Keyring,
+    settings: &Settings,
+) -> Result<Option<Signed>, CheckpointError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -175,9 +222,13 @@ fn read(path: &Path, settings: &Settings, log_key: &dyn Signer) -> Result<Option
     };
     let memory: Memory = serde_json::from_slice(&bytes).map_err(|error| broken(error.into()))?;
     let checkpoint =
-        Checkpoint::parse_and_verify(&memory.checkpoint, log_key.public_key(), &settings.log_origin)
-            .map_err(|error| broken(error.into()))?;
+        SignedCheckpoint::parse_unverified(&memory.checkpoint).map_err(|error| broken(error.into()))?;
     let size = checkpoint.checkpoint().size;
+    if size > head.size {
+        // Before the signature: the keyring version that has its key may be among what is missing.
+        return Err(CheckpointError::Ahead { path: path.to_owned(), signed: size, log: head.size });
+    }
+    check_signer(&checkpoint, keyring, &settings.log_origin).map_err(|error| broken(error.into()))?;
     let frontier =
         Frontier::from_parts(size, memory.frontier).map_err(|error: FrontierError| broken(error.into()))?;
     if frontier.root() != checkpoint.checkpoint().root {
@@ -273,6 +324,26 @@ pub enum CheckpointError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The database's newest checkpoint is none of this log.
+    #[error("the newest checkpoint in the database, of size {size}, does not hold; run `chancery fsck`")]
+    Stored {
+        /// The size that its row says.
+        size: u64,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The key is not good at the head.
+    #[error(
+        "the key {key} is not good as `log`; enrol a new one (`chancery key enroll`) and start again with it"
+    )]
+    Key {
+        /// The key.
+        key: KeyId,
+        /// What is wrong with it.
+        #[source]
+        standing: Standing,
+    },
     /// The file system failed.
     #[error("cannot use `{}`", path.display())]
     Io {
@@ -299,10 +370,9 @@ pub enum CheckpointError {
 impl Failure for CheckpointError {
     fn whose(&self) -> Cause {
         match self {
-            Self::Missing { .. } => Cause::Refused,
-            Self::Ahead { .. } | Self::Fork { .. } | Self::Leaves { .. } | Self::Broken { .. } => {
-                Cause::Corrupt
-            }
+            Self::Missing { .. } | Self::Key { .. } => Cause::Refused,
+            Self::Ahead { .. } | Self::Fork { .. } | Self::Leaves { .. } => Cause::Corrupt,
+            Self::Broken { .. } | Self::Stored { .. } => Cause::Corrupt,
             Self::Io { .. } | Self::Sign(_) => Cause::Unavailable,
             Self::Note(_) | Self::Canonical(_) => Cause::Corrupt,
             Self::Store(error) => store_cause(error),
@@ -314,9 +384,9 @@ impl Failure for CheckpointError {
             Self::Missing { .. } => "checkpoint.missing",
             Self::Ahead { .. } => "checkpoint.ahead",
             Self::Fork { .. } | Self::Leaves { .. } => "checkpoint.fork",
-            Self::Broken { .. } => "checkpoint.broken",
+            Self::Broken { .. } | Self::Stored { .. } => "checkpoint.broken",
             Self::Io { .. } => "checkpoint.io",
-            Self::Sign(_) | Self::Note(_) | Self::Canonical(_) => "runtime.key",
+            Self::Key { .. } | Self::Sign(_) | Self::Note(_) | Self::Canonical(_) => "runtime.key",
             Self::Store(error) => store_code(error),
         }
     }

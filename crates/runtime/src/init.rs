@@ -12,7 +12,7 @@ use crate::bundles::{self, Activated, ActivationRequest, BundleError, Files, Sig
 use crate::checkpoint::CheckpointError;
 use crate::edge::{self, Clock, Entropy, EntropyError};
 use crate::error::{store_cause, store_code, store_detail};
-use crate::failure::{Cause, Failure};
+use crate::failure::{Cause, Failure, Fault, summary};
 use crate::home::Home;
 use crate::keys::{self, KeyError, KeyName, ServerKeys};
 use crate::runtime::{OpenError, Options, Runtime};
@@ -23,7 +23,7 @@ use chancery_core::dsse::{self, Envelope};
 use chancery_core::ids::{PolicyId, TenantId};
 use chancery_core::key::{KeyId, PublicKey, SignError, Signer, SigningKey};
 use chancery_core::keyring::{
-    KeyEntry, Keyring, KeyringError, KeyringVersion, Role, RootKey, RootPub, RootPubError,
+    KeyEntry, Keyring, KeyringError, KeyringVersion, Moment, Role, RootKey, RootPub, RootPubError, review_first,
 };
 use chancery_core::note::NoteKeyError;
 use chancery_core::statement::{Environment, Statement, StatementError};
@@ -40,6 +40,10 @@ use zeroize::Zeroizing;
 /// How long the first keyring version and its keys are valid: two years of 366 days, ms. A new version has to come
 /// before; after that nothing is signed any more.
 pub const KEYRING_VALIDITY_MS: i64 = 2 * 366 * 24 * 60 * 60 * 1_000;
+
+/// How much older than the log the release may be that decides in it, ms: a year of 366 days. A build is made before
+/// its key is enrolled, and the key has to be valid at the time of the build.
+pub const BUILD_AGE_MS: i64 = 366 * 24 * 60 * 60 * 1_000;
 
 /// Whether a stranger can test guesses about signals (formats §3).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -308,8 +312,13 @@ fn keyring(
         entry(keys.log.public_key(), &[Role::Log], origin),
         entry(keys.policy.public_key(), &[Role::Policy], "policy-publisher"),
     ];
-    entries.extend(request.enrol.iter().map(|holder| entry(&holder.key, &holder.roles, &holder.subject)));
-    let statement = Statement::keyring_of(KeyringVersion {
+    let earlier = now.checked_add_ms(-BUILD_AGE_MS).ok_or(InitError::Clock { now })?;
+    entries.extend(request.enrol.iter().map(|holder| {
+        let builds = holder.roles == [Role::Build];
+        let valid_from = if builds { earlier } else { now };
+        KeyEntry { valid_from, ..entry(&holder.key, &holder.roles, &holder.subject) }
+    }));
+    let first = KeyringVersion {
         expires_at: valid_until,
         issued_at: now,
         keys: entries,
@@ -320,7 +329,12 @@ fn keyring(
         threshold: keys.root.threshold(),
         version: 1,
         witness_quorum: None,
-    })?;
+    };
+    let objections = review_first(&first, Moment { now, size: 0 });
+    if !objections.is_empty() {
+        return Err(InitError::Rules { faults: objections.into_iter().map(Fault::from).collect() });
+    }
+    let statement = Statement::keyring_of(first)?;
     let signers: Vec<&dyn Signer> = keys.roots.iter().map(AsRef::as_ref).collect();
     let envelope = Envelope::sign_all(dsse::IN_TOTO, statement.to_payload()?.into_bytes(), &signers)?;
     // Before anything is made: whether the given keys are root keys, and enough of them.
@@ -482,6 +496,12 @@ pub enum InitError {
     /// The keyring: a key is there twice, say.
     #[error("the keyring cannot be made")]
     Keyring(#[from] StatementError),
+    /// The keyring breaks rules: a key has two owners, say.
+    #[error("the keyring must not be: {}", summary(faults))]
+    Rules {
+        /// All of them.
+        faults: Vec<Fault>,
+    },
     /// The keys that signed are not the root keys, or too few of them.
     #[error("the keyring is not signed by enough of the keys in root.pub")]
     Signatures(#[source] Box<KeyringError>),
@@ -524,7 +544,7 @@ impl Failure for InitError {
     fn whose(&self) -> Cause {
         match self {
             Self::Exists { .. } => Cause::Conflict,
-            Self::LogHost { .. } | Self::Keyring(_) => Cause::Caller,
+            Self::LogHost { .. } | Self::Keyring(_) | Self::Rules { .. } => Cause::Caller,
             Self::Signatures(_) => Cause::Refused,
             Self::Key(error) => error.whose(),
             Self::Bundle(error) => error.whose(),
@@ -540,7 +560,7 @@ impl Failure for InitError {
         match self {
             Self::Exists { .. } => "init.exists",
             Self::LogHost { .. } => "init.log_host",
-            Self::Keyring(_) | Self::Signatures(_) => "init.keyring",
+            Self::Keyring(_) | Self::Rules { .. } | Self::Signatures(_) => "init.keyring",
             Self::Key(error) => error.code(),
             Self::Bundle(error) => error.code(),
             Self::Open(error) => error.code(),
@@ -555,6 +575,13 @@ impl Failure for InitError {
         match self {
             Self::Store(error) => store_detail(error),
             other => other.to_string(),
+        }
+    }
+
+    fn faults(&self) -> &[Fault] {
+        match self {
+            Self::Rules { faults } => faults,
+            _ => &[],
         }
     }
 }

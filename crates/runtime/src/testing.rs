@@ -1,6 +1,7 @@
 //! A prepared log for the tests of this crate: real SQLite in a temporary folder, a clock that stands still, and random
 //! bytes that are the same each time.
 
+use crate::build::BuildFiles;
 use crate::bundles::{self, Activated, ActivationRequest, Files, SignedBundle};
 use crate::edge::{Clock, Entropy, EntropyError};
 use crate::execute::Caller;
@@ -8,9 +9,13 @@ use crate::home::Home;
 use crate::init::{Commitments, InitRequest, Roots, init};
 use crate::keys::{self, KeyName, ServerKeys};
 use crate::runtime::{OpenError, Options, Runtime};
+use chancery_core::b64;
 use chancery_core::digest::{Digest, sha256};
+use chancery_core::dsse::{Envelope, IN_TOTO};
 use chancery_core::key::SigningKey;
-use chancery_core::statement::Environment;
+use chancery_core::keyring::Role;
+use chancery_core::sigstore::MessageBundle;
+use chancery_core::statement::{BuildIdentity, Environment, Git, Sbom, Statement, Subject};
 use chancery_core::time::Timestamp;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
@@ -29,6 +34,8 @@ use zeroize::Zeroizing;
 
 pub(crate) const PASSWORD: &[u8] = b"the servers' password";
 pub(crate) const ROOT_PASSWORD: &[u8] = b"the custodian's password";
+/// SHA-256 of the program that runs.
+pub(crate) const PROGRAM: Digest = Digest::from_bytes([0xab; 32]);
 pub(crate) const POLICY: &str = "small-claims";
 
 /// A clock that moves only when it is told to.
@@ -70,22 +77,45 @@ pub(crate) struct TestLog {
     pub(crate) folder: TempDir,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) policy_key: SigningKey,
+    pub(crate) root_key: SigningKey,
+    prepared: &'static Prepared,
 }
 
 /// The folder as `init` made it, and the keys in the clear: opening a key file takes a while on purpose.
 struct Prepared {
     files: BTreeMap<PathBuf, (Vec<u8>, u32)>,
     keys: BTreeMap<&'static str, Zeroizing<Vec<u8>>>,
+    environment: Environment,
 }
 
 static PREPARED: OnceLock<Prepared> = OnceLock::new();
+static PRODUCTION: OnceLock<Prepared> = OnceLock::new();
 
 const START: &str = "2026-03-01T10:00:00.000000Z";
 
 impl TestLog {
     /// A copy of the prepared log: version 1.0.0 of the small bundle is in force.
     pub(crate) fn new() -> Self {
-        let prepared = PREPARED.get_or_init(prepare);
+        Self::of(PREPARED.get_or_init(|| prepare(|_| {})))
+    }
+
+    /// The same for production, with [`build_key`] enrolled for builds and [`other_key`] for erasures.
+    pub(crate) fn production() -> Self {
+        Self::of(PRODUCTION.get_or_init(|| {
+            prepare(|request| {
+                request.environment = Environment::Production;
+                let holder = |key: SigningKey, role: Role| Holder {
+                    key: key.public_key().clone(),
+                    subject: role.to_string(),
+                    roles: vec![role],
+                };
+                request.enrol =
+                    vec![holder(build_key(), Role::Build), holder(other_key(), Role::Erasure)];
+            })
+        }))
+    }
+
+    fn of(prepared: &'static Prepared) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (path, (bytes, mode)) in &prepared.files {
             let path = folder.path().join(path);
@@ -96,7 +126,8 @@ impl TestLog {
         fs::set_permissions(folder.path().join("keys"), fs::Permissions::from_mode(0o700)).unwrap();
         let clock = TestClock::at(START);
         clock.advance_ms(60_000);
-        Self { folder, clock, policy_key: prepared.key(KeyName::Policy) }
+        let (policy_key, root_key) = (prepared.key(KeyName::Policy), prepared.key(KeyName::Root));
+        Self { folder, clock, policy_key, root_key, prepared }
     }
 
     pub(crate) fn home(&self) -> Home {
@@ -108,11 +139,10 @@ impl TestLog {
     }
 
     pub(crate) fn keys(&self) -> ServerKeys {
-        let prepared = PREPARED.get_or_init(prepare);
         ServerKeys {
-            runtime: Arc::new(prepared.key(KeyName::Runtime)),
-            log: Arc::new(prepared.key(KeyName::Log)),
-            vault: keys::seed(&prepared.key(KeyName::Vault)).unwrap(),
+            runtime: Arc::new(self.prepared.key(KeyName::Runtime)),
+            log: Arc::new(self.prepared.key(KeyName::Log)),
+            vault: keys::seed(&self.prepared.key(KeyName::Vault)).unwrap(),
         }
     }
 
@@ -122,8 +152,8 @@ impl TestLog {
             database: self.database(),
             keys: self.keys(),
             tenant: None,
-            environment: Some(Environment::Test),
-            binary: Digest::from_bytes([0xab; 32]),
+            environment: Some(self.prepared.environment),
+            binary: PROGRAM,
             build: None,
             clock: self.clock.clone(),
             entropy: Arc::new(TestEntropy(AtomicU64::new(1_000_000))),
@@ -200,22 +230,26 @@ pub(crate) fn init_request(folder: &Path) -> InitRequest {
         log_key: None,
         enrol: Vec::new(),
         password: Zeroizing::new(PASSWORD.to_vec()),
-        binary: Digest::from_bytes([0xab; 32]),
+        binary: PROGRAM,
         clock: TestClock::at(START),
         entropy: Arc::new(TestEntropy::default()),
         threads: NonZeroUsize::new(1),
     }
 }
 
-fn prepare() -> Prepared {
+fn prepare(change: impl FnOnce(&mut InitRequest)) -> Prepared {
     let folder = tempfile::tempdir().unwrap();
-    drop(init(init_request(folder.path())).unwrap());
+    let mut request = init_request(folder.path());
+    change(&mut request);
+    let environment = request.environment;
+    drop(init(request).unwrap());
     let home = Home::new(folder.path());
-    let keys = [KeyName::Runtime, KeyName::Log, KeyName::Policy, KeyName::Vault]
-        .map(|name| (name.file(), keys::load(&home.key(name), PASSWORD).unwrap().to_pkcs8_der()));
+    let password = |name| if name == KeyName::Root { ROOT_PASSWORD } else { PASSWORD };
+    let keys = KeyName::ALL
+        .map(|name| (name.file(), keys::load(&home.key(name), password(name)).unwrap().to_pkcs8_der()));
     let mut files = BTreeMap::new();
     collect(folder.path(), folder.path(), &mut files);
-    Prepared { files, keys: keys.into() }
+    Prepared { files, keys: keys.into(), environment }
 }
 
 fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, (Vec<u8>, u32)>) {
@@ -228,6 +262,59 @@ fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, (Vec<u8>, u
             let relative = path.strip_prefix(root).unwrap().to_owned();
             files.insert(relative, (fs::read(&path).unwrap(), mode));
         }
+    }
+}
+
+/// A key that signs builds.
+pub(crate) fn build_key() -> SigningKey {
+    SigningKey::generate_p256([7; 32]).unwrap()
+}
+
+/// A key of the same algorithm that has another role.
+pub(crate) fn other_key() -> SigningKey {
+    SigningKey::generate_p256([8; 32]).unwrap()
+}
+
+/// The bill of materials of [`release`].
+pub(crate) const BOM: &[u8] = br#"{"bomFormat":"CycloneDX","specVersion":"1.5"}"#;
+
+/// The files of a release of [`PROGRAM`], signed by `key` after `edit`.
+pub(crate) fn release(key: &SigningKey, edit: impl FnOnce(&mut BuildIdentity)) -> BuildFiles {
+    let mut predicate = BuildIdentity {
+        builder: "https://ci.example".to_owned(),
+        built_at: "2026-02-01T00:00:00.000000Z".parse().unwrap(),
+        git: Git {
+            commit: "0123456789abcdef0123456789abcdef01234567".to_owned(),
+            dirty: false,
+            repository: "https://git.example/chancery".to_owned(),
+            tag: None,
+        },
+        image: None,
+        lockfile_sha256: Digest::of(b"lock"),
+        sbom: Sbom {
+            format: "CycloneDX".to_owned(),
+            sha256: Digest::of(BOM),
+            spec_version: "1.5".to_owned(),
+        },
+        signer: key.public_key().key_id().clone(),
+        slsa_provenance: None,
+        toolchain: "rustc 1.95.0".to_owned(),
+    };
+    edit(&mut predicate);
+    let statement = Statement::build_of(Subject::new("chancery", *PROGRAM.as_bytes()), predicate).unwrap();
+    sign_release(statement.to_payload().unwrap().into_bytes(), key)
+}
+
+/// The files around an identity.
+pub(crate) fn sign_release(identity: Vec<u8>, key: &SigningKey) -> BuildFiles {
+    let bundle = MessageBundle::sign(&identity, key).unwrap();
+    let envelope = Envelope::sign(IN_TOTO, identity.clone(), key).unwrap();
+    BuildFiles {
+        signature: Some(format!("{}\n", b64::encode(&bundle.signature().0)).into_bytes()),
+        bundle: Some(serde_json::to_vec(&bundle).unwrap()),
+        envelope: Some(serde_json::to_vec(&envelope).unwrap()),
+        sbom: Some(BOM.to_vec()),
+        identity,
     }
 }
 

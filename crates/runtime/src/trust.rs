@@ -1,0 +1,469 @@
+//! Keyring life: a drafted version is signed by root keys, in as many places as it takes, and logged.
+//!
+//! ```text
+//! newest version ─ draft (core) ─► unsigned envelope ─ sign, sign, … ─► submit: checked, logged, in force
+//!                                   travels as a file                   by a server, or by [`Custody`] without one
+//! ```
+//! What is submitted has to follow from the log's keyring by hash, number and signatures, and to stand the review
+//! (formats §6). Nobody needs a server's key for that: a log whose own keys have expired can still be mended by those
+//! who hold its root keys.
+
+use crate::answer::LogPosition;
+use crate::bundles::{BundleError, position};
+use crate::edge::Clock;
+use crate::error::{store_cause, store_code, store_detail};
+use crate::failure::{Cause, Failure, Fault, summary};
+use crate::home::Home;
+use crate::records::{Records, RecordsError};
+use crate::runtime::{OpenError, Runtime, read_keyring, read_root};
+use chancery_core::b64;
+use chancery_core::checkpoint::SignedCheckpoint;
+use chancery_core::digest::RecordId;
+use chancery_core::dsse::{self, Envelope, Signature};
+use chancery_core::ids::{PolicyId, TenantId};
+use chancery_core::key::{KeyId, PublicKey, SignError, Signer};
+use chancery_core::keyring::{
+    DraftError, Keyring, KeyringError, KeyringVersion, Moment, Objection, Role, RootKey, RootPub,
+};
+use chancery_core::sigstore::MessageBundle;
+use chancery_core::statement::{Statement, StatementError};
+use chancery_core::time::Timestamp;
+use chancery_store::{
+    Appended, Body, NewEntry, NewKeyring, Reader, Rejected, Settings, Store, StoreError, SubmitError,
+};
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+/// How many entries are read at once while signatures are counted.
+const ENTRIES_AT_ONCE: u64 = 1_024;
+
+/// An envelope for a drafted version, without signatures.
+///
+/// # Errors
+/// [`TrustError::Statement`]; does not happen for what was drafted.
+pub fn unsigned(statement: &Statement<KeyringVersion>) -> Result<Envelope, TrustError> {
+    let payload = b64::Bytes(statement.to_payload()?.into_bytes());
+    Ok(Envelope { payload, payload_type: dsse::IN_TOTO.to_owned(), signatures: Vec::new() })
+}
+
+/// What an envelope says, before anybody has verified its signatures.
+///
+/// # Errors
+/// [`TrustError::Statement`] when it is no keyring version.
+pub fn read(envelope: &Envelope) -> Result<Statement<KeyringVersion>, TrustError> {
+    if envelope.payload_type != dsse::IN_TOTO {
+        return Err(StatementError::PayloadType(envelope.payload_type.clone()).into());
+    }
+    Ok(Statement::parse_unverified(&envelope.payload.0)?)
+}
+
+/// Adds the signature of a root key, of the version before or of the version itself. Its earlier one is replaced.
+///
+/// # Errors
+/// [`TrustError::NotRoot`] for another key, [`TrustError::Sign`] when it does not sign.
+pub fn sign(keyring: &Keyring, envelope: &mut Envelope, key: &dyn Signer) -> Result<(), TrustError> {
+    let next = read(envelope)?.predicate;
+    let public = key.public_key();
+    let mut roots = next.root_keys.iter().chain(&keyring.newest().predicate().root_keys);
+    if !roots.any(|root| root.key() == public) {
+        return Err(TrustError::NotRoot { key: public.key_id().clone() });
+    }
+    let sig = b64::Bytes(key.sign(&dsse::pae(&envelope.payload_type, &envelope.payload.0))?);
+    let keyid = public.key_id().clone();
+    envelope.signatures.retain(|signature| signature.keyid != keyid);
+    envelope.signatures.push(Signature { keyid, sig });
+    envelope.signatures.sort_by(|a, b| a.keyid.cmp(&b.keyid));
+    Ok(())
+}
+
+/// Who has signed a version, and how many have to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Quorum {
+    /// How many of the root keys have to sign.
+    pub threshold: u32,
+    /// The root keys.
+    pub keys: Vec<KeyId>,
+    /// Those whose signatures hold, each once.
+    pub signed: Vec<KeyId>,
+}
+
+impl Quorum {
+    fn of(version: &KeyringVersion, envelope: &Envelope) -> Self {
+        let keys: Vec<&PublicKey> = version.root_keys.iter().map(RootKey::key).collect();
+        let signed =
+            envelope.verify(&keys, 1).map(|verified| verified.signers().to_vec()).unwrap_or_default();
+        let keys = keys.iter().map(|key| key.key_id().clone()).collect();
+        Self { threshold: version.threshold, keys, signed }
+    }
+
+    /// Whether enough have signed.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        u32::try_from(self.signed.len()).is_ok_and(|signed| signed >= self.threshold)
+    }
+}
+
+/// The signatures that the version before asks for, and those that the version itself asks for.
+///
+/// # Errors
+/// [`TrustError::Statement`] when the envelope holds no keyring version.
+pub fn quorums(keyring: &Keyring, envelope: &Envelope) -> Result<[Quorum; 2], TrustError> {
+    let next = read(envelope)?.predicate;
+    Ok([Quorum::of(keyring.newest().predicate(), envelope), Quorum::of(&next, envelope)])
+}
+
+/// A keyring version in the log.
+#[derive(Clone, Debug)]
+pub struct LoggedVersion {
+    /// Its number.
+    pub version: u64,
+    /// Where it stands.
+    pub log: LogPosition,
+    /// A checkpoint that covers it; none where the log's key is not good any more, or nobody has it here.
+    pub checkpoint: Option<SignedCheckpoint>,
+}
+
+impl Runtime {
+    /// Logs a keyring version that its root keys have signed, puts it in force and signs a checkpoint. Blocks.
+    ///
+    /// Durable once it returns, and every later record is judged by it.
+    ///
+    /// # Errors
+    /// [`TrustError`] says everything that speaks against it; nothing is logged then.
+    pub fn append_keyring(&self, envelope: &Envelope) -> Result<LoggedVersion, TrustError> {
+        let inner = &self.inner;
+        // Nothing is signed between the entry and the moment from which it is known here.
+        let mut publisher = inner.publisher.lock().unwrap_or_else(PoisonError::into_inner);
+        let (version, appended) = log(&inner.store, &inner.settings, inner.clock.now(), envelope)?;
+        inner.refresh()?;
+        let checkpoint = inner.publish_with(&mut publisher).unwrap_or_else(|error| {
+            tracing::warn!(%error, version, "the keyring version is logged, and no checkpoint covers it yet");
+            None
+        });
+        Ok(LoggedVersion { version, log: position(&appended), checkpoint })
+    }
+}
+
+/// A log in the hands of those who hold its root keys: no key of a server is needed, and none is used.
+pub struct Custody {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Custody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Custody({})", self.store.settings().log_origin)
+    }
+}
+
+impl Custody {
+    /// Opens the log for writing; its server has to be stopped. The keyring has to lead to `root.pub`.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(
+        home: &Home,
+        database: &Path,
+        tenant: &TenantId,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let root = read_root(home.root_pub())?;
+        let store_clock = Arc::clone(&clock);
+        let options = chancery_store::Options::new(Arc::new(move || store_clock.now()));
+        let store = Store::open(database, options)?;
+        if store.settings().tenant != *tenant {
+            let log = store.settings().tenant.clone();
+            return Err(OpenError::Tenant { asked: tenant.clone(), log });
+        }
+        store.read(read_keyring)??.check_root(&root)?;
+        Ok(Self { store, clock })
+    }
+
+    /// Logs a keyring version that its root keys have signed. The server signs the checkpoint when it starts. Blocks.
+    ///
+    /// Durable once it returns.
+    ///
+    /// # Errors
+    /// As [`Runtime::append_keyring`].
+    pub fn submit(&self, envelope: &Envelope) -> Result<LoggedVersion, TrustError> {
+        let (version, appended) = log(&self.store, self.store.settings(), self.clock.now(), envelope)?;
+        Ok(LoggedVersion { version, log: position(&appended), checkpoint: None })
+    }
+}
+
+/// Checks a version and logs it.
+fn log(
+    store: &Store,
+    settings: &Settings,
+    now: Timestamp,
+    envelope: &Envelope,
+) -> Result<(u64, Appended), TrustError> {
+    let next = read(envelope)?.predicate;
+    if next.tenant != settings.tenant || next.log_origin != settings.log_origin {
+        return Err(TrustError::OtherLog { tenant: next.tenant, origin: next.log_origin });
+    }
+    let (keyring, size) = store.read(|reader| Ok((read_keyring(reader)?, reader.head()?.size)))?;
+    let mut keyring = keyring.map_err(TrustError::Damaged)?;
+    let record = envelope.record_id();
+    if let Some(version) = keyring.versions().iter().find(|version| version.record() == record) {
+        return Err(TrustError::Logged {
+            version: version.predicate().version,
+            index: version.index(),
+            record,
+        });
+    }
+    let faults: Vec<Fault> =
+        keyring.review(&next, Moment { now, size }).into_iter().map(Fault::from).collect();
+    let before = keyring.clone();
+    // The chain first: what does not follow was made for another keyring, and its faults are none of its own.
+    keyring.push(size, envelope)?;
+    if !faults.is_empty() {
+        return Err(TrustError::Rules { faults });
+    }
+    let lost = store.read(|reader| policies_lost(reader, &before, &keyring))?;
+    if !lost.is_empty() {
+        return Err(TrustError::InForce { policies: lost });
+    }
+    let appended = store.submit_blocking(NewEntry {
+        payload: envelope.payload.0.clone(),
+        signatures: envelope.signatures.clone(),
+        record_id: record,
+        claimed_at: next.issued_at,
+        body: Body::Keyring(NewKeyring { version: next.version, expires_at: next.expires_at }),
+    })?;
+    tracing::info!(version = next.version, index = appended.index(), "keyring version logged");
+    Ok((next.version, appended))
+}
+
+/// The policies in force whose activation or bundle would not hold any more: a server could not start with them.
+fn policies_lost(
+    reader: &mut Reader<'_>,
+    before: &Keyring,
+    after: &Keyring,
+) -> Result<Vec<PolicyId>, StoreError> {
+    let mut lost = Vec::new();
+    for (policy, active) in reader.in_force()? {
+        let Some(entry) = reader.entry(active.index)? else { continue };
+        let mut signers: Vec<KeyId> =
+            entry.signatures.iter().map(|signature| signature.keyid.clone()).collect();
+        let bundle = reader.bundle_by_hash(&active.bundle_hash)?;
+        let signature = bundle.and_then(|bundle| MessageBundle::parse(&bundle.signature).ok());
+        let key = signature.and_then(|signature| after.find_hint(signature.hint()).cloned());
+        signers.extend(key.map(|key| key.key_id().clone()));
+        let good = |keyring: &Keyring| {
+            let mut standings =
+                signers.iter().map(|key| keyring.judge(key, &Role::Policy, active.index, entry.claimed_at));
+            standings.all(|standing| standing.is_ok())
+        };
+        if good(before) && !good(after) {
+            lost.push(policy);
+        }
+    }
+    Ok(lost)
+}
+
+impl Records {
+    /// How many entries from `from` on this key has signed: what a revocation from there takes away.
+    ///
+    /// # Errors
+    /// [`RecordsError`] when the store cannot be read.
+    pub fn signed_from(&self, key: &KeyId, from: u64) -> Result<u64, RecordsError> {
+        let size = self.store.read(|reader| Ok(reader.head()?.size))?;
+        let mut count: u64 = 0;
+        let mut at = from;
+        while at < size {
+            let to = size.min(at.saturating_add(ENTRIES_AT_ONCE));
+            let entries = self.store.read(|reader| reader.entries(at..to))?;
+            let signed = |entry: &&chancery_store::Entry| entry.signatures.iter().any(|it| it.keyid == *key);
+            count = count
+                .saturating_add(u64::try_from(entries.iter().filter(signed).count()).unwrap_or(u64::MAX));
+            at = to;
+        }
+        Ok(count)
+    }
+}
+
+impl From<Objection> for Fault {
+    fn from(objection: Objection) -> Self {
+        let Objection { code, pointer, expected, found } = objection;
+        Self { pointer: Some(pointer), code, expected, found }
+    }
+}
+
+/// Makes `root.pub` of the holders' public keys.
+///
+/// # Errors
+/// [`TrustError::Rules`]: no key, one twice, too many, or a threshold that is none of theirs.
+pub fn root_pub(keys: Vec<PublicKey>, threshold: u32) -> Result<RootPub, TrustError> {
+    let count = keys.len();
+    let rule = |expected: String, found: String| {
+        let fault = Fault { pointer: None, code: "keyring.root_keys", expected, found };
+        TrustError::Rules { faults: vec![fault] }
+    };
+    if count > chancery_core::keyring::ROOT_KEYS_MAX {
+        return Err(rule(
+            format!("at most {} root keys", chancery_core::keyring::ROOT_KEYS_MAX),
+            count.to_string(),
+        ));
+    }
+    RootPub::new(keys, threshold)
+        .map_err(|error| rule("distinct keys, and 1 to all of them to sign".to_owned(), error.to_string()))
+}
+
+/// Why a keyring version is not signed or not logged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// It is no keyring version, or none of a valid form.
+    #[error("the envelope holds no valid keyring version")]
+    Statement(#[from] StatementError),
+    /// It is of another tenant or log.
+    #[error("the keyring version is of the tenant `{tenant}` and the log `{origin}`, not of this one")]
+    OtherLog {
+        /// Whose it is.
+        tenant: TenantId,
+        /// The log that it names.
+        origin: String,
+    },
+    /// It does not follow from the newest version, or is not signed as it has to be.
+    #[error("the keyring version is not the next one of this log")]
+    Keyring(#[from] KeyringError),
+    /// It is in the log already.
+    #[error("keyring version {version} is in the log already, at index {index}")]
+    Logged {
+        /// Its number.
+        version: u64,
+        /// Where it stands.
+        index: u64,
+        /// Its record id.
+        record: RecordId,
+    },
+    /// It breaks rules.
+    #[error("the keyring version must not be: {}", summary(faults))]
+    Rules {
+        /// All of them.
+        faults: Vec<Fault>,
+    },
+    /// It revokes what is in force.
+    #[error(
+        "it revokes the key that put {} in force, as of then, and nothing could be decided: activate a version \
+         that another policy key signed, then revoke",
+        names(policies)
+    )]
+    InForce {
+        /// The policies.
+        policies: Vec<PolicyId>,
+    },
+    /// The key is no root key.
+    #[error("the key {key} is a root key neither of the newest version nor of the next one")]
+    NotRoot {
+        /// The key.
+        key: KeyId,
+    },
+    /// A root key did not sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The log does not take it: another version came first.
+    #[error("the log does not take the keyring version")]
+    Rejected(#[source] Rejected),
+    /// The keyring in the store does not hold.
+    #[error("the keyring of the log cannot be trusted")]
+    Damaged(#[source] KeyringError),
+    /// The version is logged, and what is in force cannot be read again.
+    #[error("the keyring version is logged, and the bundles in force cannot be loaded with it")]
+    Refresh(#[from] BundleError),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] Arc<StoreError>),
+}
+
+fn names(policies: &[PolicyId]) -> String {
+    policies.iter().map(|policy| format!("`{policy}`")).collect::<Vec<_>>().join(", ")
+}
+
+impl From<DraftError> for TrustError {
+    fn from(error: DraftError) -> Self {
+        match error {
+            DraftError::Objections(all) => Self::Rules { faults: all.into_iter().map(Fault::from).collect() },
+            DraftError::Statement(error) => Self::Statement(error),
+        }
+    }
+}
+
+impl From<StoreError> for TrustError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<SubmitError> for TrustError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Rejected(rejected) => Self::Rejected(rejected),
+            SubmitError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl Failure for TrustError {
+    fn whose(&self) -> Cause {
+        match self {
+            Self::Statement(_) | Self::Rules { .. } => Cause::Caller,
+            Self::Keyring(
+                KeyringError::Version { .. } | KeyringError::Previous { .. } | KeyringError::Index { .. },
+            ) => Cause::Conflict,
+            Self::Logged { .. } | Self::InForce { .. } | Self::Rejected(_) => Cause::Conflict,
+            Self::Keyring(KeyringError::Statement { .. }) => Cause::Caller,
+            Self::OtherLog { .. } | Self::Keyring(_) | Self::NotRoot { .. } => Cause::Refused,
+            Self::Sign(_) => Cause::Unavailable,
+            Self::Damaged(_) => Cause::Corrupt,
+            Self::Refresh(error) => error.whose(),
+            Self::Store(error) => store_cause(error),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Statement(_) | Self::OtherLog { .. } | Self::Logged { .. } | Self::Rejected(_) => {
+                "keyring.chain"
+            }
+            Self::Keyring(error) => error.check_id(),
+            Self::Rules { .. } => "keyring.rule",
+            Self::InForce { .. } => "keyring.in_force",
+            Self::NotRoot { .. } => "keyring.root",
+            Self::Sign(_) => "runtime.key",
+            Self::Damaged(_) => "trust.keyring",
+            Self::Refresh(error) => error.code(),
+            Self::Store(error) => store_code(error),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Rules { faults } if faults.len() == 1 => "the keyring version breaks a rule".to_owned(),
+            Self::Rules { faults } => format!("the keyring version breaks {} rules", faults.len()),
+            Self::Statement(error) => format!("{self}: {error}"),
+            Self::Keyring(error) => match std::error::Error::source(error) {
+                Some(source) => format!("{error}: {source}"),
+                None => error.to_string(),
+            },
+            Self::Store(error) => store_detail(error),
+            Self::Damaged(_) => {
+                "what the store holds cannot be trusted; the operator has to look at it".to_owned()
+            }
+            Self::Refresh(error) => error.detail(),
+            other => other.to_string(),
+        }
+    }
+
+    fn faults(&self) -> &[Fault] {
+        match self {
+            Self::Rules { faults } => faults,
+            _ => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
