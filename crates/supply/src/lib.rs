@@ -10,6 +10,7 @@
 //!
 //! [`sbom`], [`identity`] and [`release`] are functions over bytes. [`cargo`], [`source`] and [`image`] ask the tools
 //! and folders of the build machine. There is no clock here and no environment: both are arguments.
+//! [`pkcs11`] signs with keys that stay in a token; it is the one module here with a state for the whole process.
 
 pub mod cargo;
 pub mod identity;
