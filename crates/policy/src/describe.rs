@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use cedar_policy::Effect;
 use serde::Serialize;
 
+use crate::Bundle;
 use crate::policies::Named;
+use crate::text::{self, Language};
 
 /// The policies that can have a say in one outcome.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -51,6 +53,38 @@ impl From<&Named> for DescribedPolicy {
     }
 }
 
+impl Bundle {
+    /// The file and the text of a policy as it was written, without comments before it; `None` for an id that the
+    /// bundle does not have.
+    #[must_use]
+    pub fn policy_text(&self, id: &str) -> Option<(&str, &str)> {
+        let annotation = format!("@id(\"{id}\")");
+        self.files().iter().filter(|(path, _)| path.ends_with(".cedar")).find_map(|(path, bytes)| {
+            let text = std::str::from_utf8(bytes).ok()?;
+            let mut starts = text::check(text, Language::Policies).ok()?;
+            starts.push(text.len());
+            starts.windows(2).find_map(|ends| match ends {
+                [start, end] => {
+                    let policy = text.get(*start..*end)?;
+                    policy.contains(&annotation).then(|| (path.as_str(), without_comments_after(policy)))
+                }
+                _ => None,
+            })
+        })
+    }
+}
+
+/// Cuts off what stands before the next policy: comments and empty lines.
+fn without_comments_after(policy: &str) -> &str {
+    let mut rest = policy.trim_end();
+    while let Some((before, line)) = rest.rsplit_once('\n')
+        && line.trim_start().starts_with("//")
+    {
+        rest = before.trim_end();
+    }
+    rest
+}
+
 #[cfg(test)]
 mod tests {
     use crate::Bundle;
@@ -82,10 +116,15 @@ action "refer", "approve" appliesTo { principal: [System], resource: [Claim], co
 forbid (principal, action, resource) when { context.amount < 0 };
 @id("large") @reason("LARGE")
 permit (principal, action == Action::"refer", resource) when { context.amount > 10 };
+// said of nothing
 "#;
         let files = [("bundle.toml", manifest), ("schema.cedarschema", schema), ("policies.cedar", policies)];
         let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec())).into();
         let bundle = Bundle::from_files(files).unwrap();
+        let (file, text) = bundle.policy_text("large").unwrap();
+        assert_eq!(file, "policies.cedar");
+        assert!(text.starts_with("@id(\"large\")") && text.ends_with("context.amount > 10 };"), "{text}");
+        assert_eq!(bundle.policy_text("larg"), None);
         let described = serde_json::to_value(bundle.outcome_policies()).unwrap();
         let never = serde_json::json!({
             "annotations": {"owner": "board", "why": "law"}, "effect": "forbid", "id": "never", "reason": null,
