@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 /// The name of the configuration file that `init` writes and every command looks for in the current folder.
 pub const FILE_NAME: &str = "chancery.toml";
 
-/// Variables with our prefix that are no configuration: passwords must not be printed by `config show`.
-const NO_CONFIGURATION: [&str; 3] = ["CHANCERY_PASSWORD", "CHANCERY_PIN", "CHANCERY_ROOT_PASSWORD"];
+/// Variables with our prefix that are no configuration: secrets must not be printed by `config show`, and which server
+/// is asked is said by a flag.
+const NO_CONFIGURATION: [&str; 5] =
+    ["CHANCERY_PASSWORD", "CHANCERY_PIN", "CHANCERY_ROOT_PASSWORD", "CHANCERY_SERVER", "CHANCERY_TOKEN"];
 
 /// Everything that can be set. Each field: its meaning, unit and range; the default stands below, in `DEFAULTS`.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -1,18 +1,25 @@
 //! `chancery bundle check|test|sum|sign|verify|publish|activate|history`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chancery_core::b64;
+use chancery_core::ids::{PolicyId, TenantId};
 use chancery_core::key::{PublicKey, Signer};
 use chancery_policy::sum::{SIGNATURE, SUM, is_beside};
 use chancery_policy::{Bundle, BundleError};
 use chancery_runtime::KeyName;
-use chancery_runtime::bundles::{self, ActivationRequest, Files, SignedBundle};
-use serde::Serialize;
+use chancery_runtime::answer::LogPosition;
+use chancery_runtime::bundles::{self, Activated, ActivationRequest, Files, Published, SignedBundle};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use ureq::http::StatusCode;
 
 use super::decide::parse_policy;
 use super::open::{Home, home_of};
+use super::remote::Remote;
 use super::{Exit, Failure, folder, signer};
 
 /// Subcommands of `bundle`.
@@ -184,7 +191,10 @@ fn verify(folder: &Path, key: &Path, home: &Home<'_>) -> Result<Exit, Failure> {
 
 fn publish(folder: &Path, home: &Home<'_>) -> Result<Exit, Failure> {
     let signed = SignedBundle::from_folder(folder::read(folder)?)?;
-    let published = home.runtime()?.publish(signed)?;
+    let published = match &home.server {
+        Some(server) => publish_at(server, folder, &signed)?,
+        None => home.runtime()?.publish(signed)?,
+    };
     let shown = json!({
         "id": published.policy, "version": published.version, "bundleHash": published.hash, "new": published.new,
     });
@@ -200,11 +210,17 @@ fn activate(policy: &str, reason: String, key: Option<PathBuf>, home: &Home<'_>)
         return Err(Failure::usage("an activation needs a version").help("write it as claim-approval@1.0.0"));
     };
     let key = policy_key(key, home)?;
-    let runtime = home.runtime()?;
-    let requested_by = home.configuration(&[])?.config.principal;
-    let request = ActivationRequest { policy, version, reason, requested_by };
-    let activated = runtime.activate(&runtime.sign_activation(&request, key.as_ref())?)?;
-    home.finish(&runtime)?;
+    let config = home.configuration(&[])?.config;
+    let request = ActivationRequest { policy, version, reason, requested_by: config.principal };
+    let activated = match &home.server {
+        Some(server) => activate_at(server, &request, &config.tenant, key.as_ref(), home)?,
+        None => {
+            let runtime = home.runtime()?;
+            let activated = runtime.activate(&runtime.sign_activation(&request, key.as_ref())?)?;
+            home.finish(&runtime)?;
+            activated
+        }
+    };
     let shown = json!({"activation": activated.activation, "log": activated.log});
     home.output.print(&shown, |_| {
         format!(
@@ -213,6 +229,39 @@ fn activate(policy: &str, reason: String, key: Option<PathBuf>, home: &Home<'_>)
         )
     })?;
     Ok(Exit::Ok)
+}
+
+/// Publishes the bundle in a folder to a server. It is checked here first, with the words of `bundle check`.
+fn publish_at(server: &Remote, folder: &Path, signed: &SignedBundle) -> Result<Published, Failure> {
+    let bundle = Bundle::from_files(signed.files.clone()).map_err(|error| invalid(folder, &error))?;
+    let (policy, version) = (bundle.manifest().id().clone(), bundle.manifest().version().clone());
+    let files: BTreeMap<String, b64::Bytes> =
+        folder::read(folder)?.into_iter().map(|(path, bytes)| (path, b64::Bytes(bytes))).collect();
+    let (status, _): (_, IgnoredAny) = server
+        .post_json(&format!("/v1/policies/{policy}/{version}"), &json!({"files": files}).to_string())?;
+    Ok(Published { policy, version, hash: bundle.hash(), new: status == StatusCode::CREATED })
+}
+
+/// Puts a version in force at a server: the statement is made and signed here, about the content that the server has.
+fn activate_at(
+    server: &Remote,
+    request: &ActivationRequest,
+    tenant: &TenantId,
+    key: &dyn Signer,
+    home: &Home<'_>,
+) -> Result<Activated, Failure> {
+    #[derive(Deserialize)]
+    struct InForce {
+        log: LogPosition,
+    }
+    let hash = server.bundle(&request.policy, &request.version)?.hash();
+    let previous = server.policy(&request.policy)?.and_then(|policy| policy.in_force);
+    let previous = previous.map(|active| active.bundle_hash);
+    let now = home.edge.clock.now();
+    let (activation, envelope) = request.sign(tenant, hash, previous, now, key)?;
+    let path = format!("/v1/policies/{}/{}/activation", request.policy, request.version);
+    let (_, InForce { log }) = server.post_json(&path, &json!(envelope).to_string())?;
+    Ok(Activated { activation, log })
 }
 
 #[derive(Serialize)]
@@ -228,19 +277,10 @@ struct Shown {
 
 fn history(policy: Option<&str>, home: &Home<'_>) -> Result<Exit, Failure> {
     let wanted = policy.map(|policy| parse_policy(policy).map(|(id, _)| id)).transpose()?;
-    let shown: Vec<Shown> = home
-        .records()?
-        .activations(wanted.as_ref())?
-        .into_iter()
-        .map(|activation| Shown {
-            index: activation.index,
-            policy: format!("{}@{}", activation.policy_id, activation.policy_version),
-            activated_at: activation.activated_at.to_string(),
-            requested_by: activation.requested_by,
-            reason: activation.reason,
-            bundle_hash: activation.bundle_hash.to_string(),
-        })
-        .collect();
+    let shown = match &home.server {
+        Some(server) => history_at(server, wanted.as_ref())?,
+        None => history_here(home, wanted.as_ref())?,
+    };
     home.output.print_list(&shown, &["index", "policy", "activated at", "by", "reason"], |row| {
         vec![
             row.index.to_string(),
@@ -251,4 +291,37 @@ fn history(policy: Option<&str>, home: &Home<'_>) -> Result<Exit, Failure> {
         ]
     })?;
     Ok(Exit::Ok)
+}
+
+fn history_here(home: &Home<'_>, wanted: Option<&PolicyId>) -> Result<Vec<Shown>, Failure> {
+    Ok(home
+        .records()?
+        .activations(wanted)?
+        .into_iter()
+        .map(|activation| Shown {
+            index: activation.index,
+            policy: format!("{}@{}", activation.policy_id, activation.policy_version),
+            activated_at: activation.activated_at.to_string(),
+            requested_by: activation.requested_by,
+            reason: activation.reason,
+            bundle_hash: activation.bundle_hash.to_string(),
+        })
+        .collect())
+}
+
+fn history_at(server: &Remote, wanted: Option<&PolicyId>) -> Result<Vec<Shown>, Failure> {
+    let mut shown = Vec::new();
+    for id in server.policy_ids()?.into_iter().filter(|id| wanted.is_none_or(|wanted| wanted == id)) {
+        let Some(policy) = server.policy(&id)? else { continue };
+        shown.extend(policy.activations.into_iter().map(|activation| Shown {
+            index: activation.index,
+            policy: format!("{}@{}", policy.id, activation.version),
+            activated_at: activation.activated_at,
+            requested_by: activation.requested_by,
+            reason: activation.reason,
+            bundle_hash: activation.bundle_hash.to_string(),
+        }));
+    }
+    shown.sort_by_key(|shown| shown.index);
+    Ok(shown)
 }

@@ -1,4 +1,6 @@
-//! `chancery decision list|show`.
+//! `chancery decision …`: what was recorded, why, and what became of it.
+
+mod explain;
 
 use chancery_core::ids::{EntityUid, ExecutionId, PolicyId, PolicyVersion};
 use chancery_core::statement::ExecutionState;
@@ -8,6 +10,7 @@ use chancery_runtime::records::{DecisionDetail, DecisionFilter, Order};
 use crate::instant::parse_instant;
 
 use super::open::Home;
+use super::remote::{Query, Remote};
 use super::{Exit, Failure};
 
 /// Subcommands of `decision`.
@@ -20,6 +23,10 @@ pub(super) enum Command {
         /// The execution's id.
         execution_id: ExecutionId,
     },
+    /// Say why a decision is what it is, for one audience.
+    Explain(explain::Explain),
+    /// Evaluate the recorded signals again, with the bundle that decided or another version.
+    Replay(explain::Replay),
 }
 
 /// Filters of `decision list`.
@@ -70,15 +77,26 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
 pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
     match command {
         Command::List(list) => list_decisions(list, home),
+        Command::Explain(arguments) => explain::explain(&arguments, home),
+        Command::Replay(arguments) => explain::replay(&arguments, home),
         Command::Show { execution_id } => {
-            let Some(detail) = home.records()?.get(&execution_id)? else {
-                return Err(Failure::new(Exit::NotFound, format!("there is no decision `{execution_id}`"))
-                    .help("`chancery decision list` shows what is there"));
+            let found = match &home.server {
+                Some(server) => find(server, &execution_id)?,
+                None => home.records()?.get(&execution_id)?,
+            };
+            let Some(detail) = found else {
+                return Err(unknown(&execution_id));
             };
             home.output.print(&detail, show)?;
             Ok(Exit::Ok)
         }
     }
+}
+
+/// There is no decision of this id.
+fn unknown(execution_id: &ExecutionId) -> Failure {
+    Failure::new(Exit::NotFound, format!("there is no decision `{execution_id}`"))
+        .help("`chancery decision list` shows what is there")
 }
 
 fn list_decisions(list: List, home: &Home<'_>) -> Result<Exit, Failure> {
@@ -93,7 +111,10 @@ fn list_decisions(list: List, home: &Home<'_>) -> Result<Exit, Failure> {
         labels: list.label,
         ..DecisionFilter::default()
     };
-    let page = home.records()?.list(&filter, Order::NewestFirst, list.after.as_deref(), list.limit)?;
+    let page = match &home.server {
+        Some(server) => server.get_json("/v1/decisions", &query(&filter, list.limit, list.after))?,
+        None => home.records()?.list(&filter, Order::NewestFirst, list.after.as_deref(), list.limit)?,
+    };
     let columns = ["execution", "outcome", "state", "policy", "decided at", "index"];
     home.output.print_list(&page.items, &columns, |decision| {
         vec![
@@ -109,6 +130,35 @@ fn list_decisions(list: List, home: &Home<'_>) -> Result<Exit, Failure> {
         home.output.say(&format!("more: --after {next}"));
     }
     Ok(Exit::Ok)
+}
+
+fn find(server: &Remote, execution_id: &ExecutionId) -> Result<Option<DecisionDetail>, Failure> {
+    match server.get_json(&format!("/v1/decisions/{execution_id}"), &Query::new()) {
+        Ok(detail) => Ok(Some(detail)),
+        Err(failure) if failure.exit == Exit::NotFound => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The filter and the page as `GET /v1/decisions` takes them.
+fn query(filter: &DecisionFilter, limit: u32, after: Option<String>) -> Query {
+    let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
+    let mut query: Query = [
+        ("policy", text(filter.policy.as_ref().map(|value| value as _))),
+        ("version", text(filter.version.as_ref().map(|value| value as _))),
+        ("outcome", filter.outcome.clone()),
+        ("state", filter.state.map(|state| state.as_str().to_owned())),
+        ("from", text(filter.from.as_ref().map(|value| value as _))),
+        ("to", text(filter.to.as_ref().map(|value| value as _))),
+        ("principal", text(filter.principal.as_ref().map(|value| value as _))),
+        ("limit", Some(limit.to_string())),
+        ("after", after),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect();
+    query.extend(filter.labels.iter().map(|(name, value)| (format!("label.{name}"), value.clone())));
+    query
 }
 
 fn show(detail: &DecisionDetail) -> String {

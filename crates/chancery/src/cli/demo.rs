@@ -49,7 +49,8 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
             temporary.path().to_owned()
         }
     };
-    let demo = Home { config: folder.join(config::FILE_NAME), output: home.output, edge: home.edge };
+    let demo =
+        Home { config: folder.join(config::FILE_NAME), output: home.output, edge: home.edge, server: None };
     Story { home: &demo, folder: &folder }.tell()?;
     if arguments.serve {
         return serve::run(serve::Arguments::dev(), &demo);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use chancery_runtime::failure::{self as runtime, Cause, Fault};
 use miette::Diagnostic;
+use serde::{Deserialize, Serialize};
 
 /// The exit codes, each for one meaning. Scripts rely on them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -78,44 +79,53 @@ impl Failure {
 
     /// A failure of a use case, all its faults included.
     pub fn of(failure: &impl runtime::Failure) -> Self {
-        let exit = match failure.whose() {
-            Cause::Caller if failure.code() == "bundle.invalid" => Exit::PolicyInvalid,
+        let message = if failure.faults().is_empty() { chain(failure) } else { failure.detail() };
+        let faults: Vec<Told> = failure.faults().iter().map(Told::from).collect();
+        Self::told(failure.whose(), failure.code(), &message, &faults)
+    }
+
+    /// A failure of a use case as it was told: here, or by a server.
+    pub(super) fn told(whose: Cause, code: &str, message: &str, faults: &[Told]) -> Self {
+        let exit = match whose {
+            Cause::Caller if code == "bundle.invalid" => Exit::PolicyInvalid,
             Cause::Caller => Exit::Usage,
             Cause::Conflict => Exit::Conflict,
             Cause::Refused => Exit::NotAuthorised,
             Cause::NotFound => Exit::NotFound,
             Cause::Unavailable | Cause::Corrupt => Exit::Runtime,
         };
-        let mut message = if failure.faults().is_empty() { chain(failure) } else { failure.detail() };
-        for fault in failure.faults() {
-            message.push_str("\n  ");
-            message.push_str(&fault_line(fault));
+        let mut message = message.to_owned();
+        for fault in faults {
+            message.push_str(&format!("\n  {fault}"));
         }
-        let help = match failure.whose() {
-            _ if failure.code() == "key.exists" => "name another file: no key is ever overwritten",
-            _ if failure.code() == "key.missing" => {
+        let help = match (code, whose) {
+            ("key.exists", _) => "name another file: no key is ever overwritten",
+            ("key.missing", _) => {
                 "put the key back from its copy, or name its folder with `keys` in chancery.toml"
             }
-            _ if failure.code() == "key.password" => {
+            ("key.password", _) => {
                 "the password comes from `password_file` in chancery.toml, else from `CHANCERY_PASSWORD`, else from a \
                  prompt; `chancery config show --origin` tells which"
             }
-            _ if failure.code() == "trust.root" => {
-                "put root.pub back, or name its folder with `trust` in chancery.toml"
+            ("trust.root", _) => "put root.pub back, or name its folder with `trust` in chancery.toml",
+            ("store.locked", _) => {
+                "run the command with `--server` and that process's address if it is `chancery serve`, or stop it"
             }
-            _ if failure.code() == "bundle.published" => {
-                "raise `version` in bundle.toml: a version never changes"
-            }
-            _ if failure.code() == "bundle.signature" => "sign it: `chancery bundle sign FOLDER`",
-            _ if failure.code() == "init.exists" => "run `chancery init` in another folder",
-            Cause::Caller => "correct the input and run the command again",
-            Cause::Conflict => {
+            ("bundle.published", _) => "raise `version` in bundle.toml: a version never changes",
+            ("bundle.signature", _) => "sign it: `chancery bundle sign FOLDER`",
+            ("init.exists", _) => "run `chancery init` in another folder",
+            (_, Cause::Caller) => "correct the input and run the command again",
+            (_, Cause::Conflict) => {
                 "look at what is recorded: `chancery decision list`, `chancery bundle history`"
             }
-            Cause::Refused => "what is missing stands in the message; nothing was changed",
-            Cause::NotFound => "`chancery decision list` and `chancery bundle history` show what is there",
-            Cause::Unavailable => "nothing was recorded; when the cause is gone, run the command again",
-            Cause::Corrupt => "stop writing, keep a copy of the database, and run `chancery fsck --full`",
+            (_, Cause::Refused) => "what is missing stands in the message; nothing was changed",
+            (_, Cause::NotFound) => {
+                "`chancery decision list` and `chancery bundle history` show what is there"
+            }
+            (_, Cause::Unavailable) => "nothing was recorded; when the cause is gone, run the command again",
+            (_, Cause::Corrupt) => {
+                "stop writing, keep a copy of the database, and run `chancery fsck --full`"
+            }
         };
         Self::new(exit, message).help(help)
     }
@@ -135,14 +145,33 @@ impl Failure {
     }
 }
 
-/// One fault in one line.
-pub(super) fn fault_line(fault: &Fault) -> String {
-    let place = fault.pointer.as_deref().filter(|pointer| !pointer.is_empty()).unwrap_or("the whole");
-    format!("{} at {place}: expected {}, found {}", fault.code, fault.expected, fault.found)
+/// One fault of an input, as it is told: found here, or by a server.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Told {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<String>,
+    code: String,
+    expected: String,
+    found: String,
+}
+
+impl From<&Fault> for Told {
+    fn from(fault: &Fault) -> Self {
+        let Fault { pointer, code, expected, found } = fault.clone();
+        Self { pointer, code: code.to_owned(), expected, found }
+    }
+}
+
+/// In one line.
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = self.pointer.as_deref().filter(|pointer| !pointer.is_empty()).unwrap_or("the whole");
+        write!(f, "{} at {place}: expected {}, found {}", self.code, self.expected, self.found)
+    }
 }
 
 /// An error and its causes in one line; a cause that its error already quotes is not said twice.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

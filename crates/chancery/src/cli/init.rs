@@ -279,7 +279,7 @@ pub(super) fn for_demo(
         build_key: Vec::new(),
     };
     password::store(&folder.join("password"), password)?;
-    let demo = Home { config: folder.join(config::FILE_NAME), output: home.output, edge: home.edge };
+    let demo = Home { config: folder.join(config::FILE_NAME), output: home.output, edge: home.edge, server: None };
     make(&arguments, &demo, password.clone(), None)?;
     Ok(())
 }

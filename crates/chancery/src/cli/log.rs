@@ -1,15 +1,23 @@
 //! `chancery log head|checkpoint|proof|consistency`.
+//!
+//! A server has the log as tiles (C2SP tlog-tiles): what is asked of it here is computed from those.
 
 use chancery_core::checkpoint::SignedCheckpoint;
+use chancery_core::log::{leaf_hash_of, parse_entry};
+use chancery_core::merkle;
+use chancery_core::tile::{Content, TILE_WIDTH, Tile, TileNodes, parse_entries};
 use chancery_core::tlog_proof::TlogProof;
+use chancery_runtime::records::{Consistency, Inclusion};
+use serde_json::json;
 
 use super::open::Home;
+use super::remote::{Query, Remote};
 use super::{Exit, Failure};
 
 /// Subcommands of `log`.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Show where the log stands.
+    /// Show where the log stands; of a server, its newest checkpoint.
     Head,
     /// Print the newest checkpoint, a C2SP signed note.
     Checkpoint,
@@ -28,6 +36,14 @@ pub(super) enum Command {
 }
 
 pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
+    match &home.server {
+        Some(server) => at(server, command, home)?,
+        None => here(command, home)?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn here(command: Command, home: &Home<'_>) -> Result<(), Failure> {
     let records = home.records()?;
     match command {
         Command::Head => home.output.print(&records.head()?, |head| {
@@ -35,39 +51,104 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
                 "{}\n  size  {}\n  root  {}\n  chain {}",
                 head.origin, head.size, head.root_hash, head.chain_hash
             )
-        })?,
+        }),
         Command::Checkpoint => match records.checkpoint()? {
-            Some(checkpoint) => home.output.line(&checkpoint.note)?,
-            None => {
-                return Err(
-                    Failure::new(Exit::NotFound, "there is no checkpoint yet").help("record a decision")
-                );
-            }
+            Some(checkpoint) => home.output.line(&checkpoint.note),
+            None => Err(Failure::new(Exit::NotFound, "there is no checkpoint yet").help("record a decision")),
         },
         Command::Proof { index } => {
-            let Some(inclusion) = records.inclusion(index)? else {
-                return Err(Failure::new(Exit::NotFound, format!("no checkpoint covers index {index}"))
-                    .help("`chancery log head` shows how far the log has come"));
-            };
+            let inclusion = records.inclusion(index)?.ok_or_else(|| beyond("index", index))?;
             let checkpoint = SignedCheckpoint::parse_unverified(&inclusion.checkpoint).map_err(|error| {
                 Failure::because(Exit::Runtime, "the stored checkpoint is damaged", &error)
             })?;
             let proof = TlogProof { extra: None, index, proof: inclusion.hashes.clone(), checkpoint };
-            home.output.print(&inclusion, |_| proof.to_string())?;
+            home.output.print(&inclusion, |_| proof.to_string())
         }
         Command::Consistency { from, to } => {
-            home.output.print(&records.consistency(from, to)?, |proof| {
-                let hashes = proof.hashes.iter().map(|hash| format!("\n{hash}"));
-                format!(
-                    "{} {}\n{} {}{}",
-                    proof.from,
-                    proof.from_root,
-                    proof.to,
-                    proof.to_root,
-                    hashes.collect::<String>()
-                )
-            })?;
+            let to = newer(from, to, records.head()?.size)?;
+            home.output.print(&records.consistency(from, Some(to))?, describe)
         }
     }
-    Ok(Exit::Ok)
+}
+
+/// The newer size, if the log has come so far and the older one is no more than it.
+fn newer(from: u64, to: Option<u64>, size: u64) -> Result<u64, Failure> {
+    let to = to.unwrap_or(size);
+    match from.max(to) {
+        most if most > size => Err(beyond("size", most)),
+        _ if from > to => Err(Failure::usage(format!("the size {from} is no older one than {to}"))
+            .help("name the older size first")),
+        _ => Ok(to),
+    }
+}
+
+fn beyond(what: &str, number: u64) -> Failure {
+    Failure::new(
+        Exit::NotFound,
+        format!("the log has not come to the {what} {number}, or no checkpoint covers it"),
+    )
+    .help("`chancery log head` shows how far the log has come")
+}
+
+fn describe(proof: &Consistency) -> String {
+    let hashes: String = proof.hashes.iter().map(|hash| format!("\n{hash}")).collect();
+    format!("{} {}\n{} {}{hashes}", proof.from, proof.from_root, proof.to, proof.to_root)
+}
+
+/// The same of a server's log, as far as its newest checkpoint covers it.
+fn at(server: &Remote, command: Command, home: &Home<'_>) -> Result<(), Failure> {
+    let log = server.log()?;
+    let head = || -> Result<(String, SignedCheckpoint), Failure> {
+        let note = server.get_text(&format!("{log}/checkpoint"), &Query::new())?;
+        let signed = SignedCheckpoint::parse_unverified(&note).map_err(|error| server.broken(&error))?;
+        Ok((note, signed))
+    };
+    let tile = |tile: &Tile| server.get_bytes(&format!("{log}/{tile}"), &Query::new());
+    match command {
+        Command::Head => {
+            let (note, signed) = head()?;
+            let head = signed.checkpoint();
+            let shown = json!({
+                "origin": head.origin, "size": head.size, "root_hash": head.root, "checkpoint": note,
+            });
+            home.output
+                .print(&shown, |_| format!("{}\n  size  {}\n  root  {}", head.origin, head.size, head.root))
+        }
+        Command::Checkpoint => home.output.line(&head()?.0),
+        Command::Proof { index } => {
+            let query = vec![("index".to_owned(), index.to_string())];
+            let text = server.get_text(&format!("{log}/proof"), &query)?;
+            let proof: TlogProof = text.parse().map_err(|error| server.broken(&error))?;
+            let size = proof.checkpoint.checkpoint().size;
+            let entries = Tile::of_tree(Content::Entries, index / TILE_WIDTH, size);
+            let entries = tile(&entries.ok_or_else(|| beyond("index", index))?)?;
+            let entries = parse_entries(&entries).map_err(|error| server.broken(&error))?;
+            let entry = usize::try_from(index % TILE_WIDTH).ok().and_then(|at| entries.get(at));
+            let entry = entry.ok_or_else(|| beyond("index", index))?;
+            let (kind, record_id) = parse_entry(entry).map_err(|error| server.broken(&error))?;
+            let shown = Inclusion {
+                index,
+                size,
+                kind,
+                record_id,
+                leaf_hash: leaf_hash_of(kind, &record_id),
+                hashes: proof.proof,
+                checkpoint: proof.checkpoint.to_string(),
+            };
+            home.output.print(&shown, |_| text)
+        }
+        Command::Consistency { from, to } => {
+            let to = newer(from, to, head()?.1.checkpoint().size)?;
+            let nodes = TileNodes::new(to, tile);
+            let broken = |error: merkle::ProveError<_>| server.broken(&error);
+            let proof = Consistency {
+                from,
+                to,
+                from_root: merkle::root(from, &nodes).map_err(broken)?,
+                to_root: merkle::root(to, &nodes).map_err(broken)?,
+                hashes: merkle::consistency_proof(from, to, &nodes).map_err(broken)?,
+            };
+            home.output.print(&proof, describe)
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The command line: one file for each command, and the way from an error to an exit code.
 
+mod batch;
 mod bundle;
 mod completions;
 mod decide;
@@ -16,6 +17,7 @@ mod mapping;
 mod open;
 mod output;
 mod password;
+mod remote;
 mod serve;
 mod settings;
 mod signer;
@@ -59,6 +61,12 @@ pub struct Arguments {
     /// Never ask at the terminal; fail instead.
     #[arg(long, global = true)]
     no_input: bool,
+    /// Work on a running server instead of the log on this machine.
+    #[arg(long, global = true, value_name = "URL", env = "CHANCERY_SERVER")]
+    server: Option<String>,
+    /// The credential for the server, in a file that nobody else can read. Default: CHANCERY_TOKEN, if it is set.
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -100,6 +108,17 @@ enum Command {
     Man(completions::Man),
 }
 
+impl Command {
+    /// Whether a server can be asked instead of the log on this machine, or none of the two is needed.
+    fn may_use_server(&self) -> bool {
+        match self {
+            Self::Decide(_) | Self::Decision(_) | Self::Export(_) | Self::Bundle(_) | Self::Log(_) => true,
+            Self::Verify(_) | Self::Completions(_) | Self::Man(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Parses `arguments`, runs the command, and reports a failure on stderr.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, edge: &Edge) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
@@ -126,7 +145,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, edge: &Edge) -> ExitC
 
 fn run(arguments: Arguments, edge: &Edge) -> Result<Exit, Failure> {
     let output = Output { format: arguments.output, input: !arguments.no_input };
-    let home = open::Home { config: arguments.config, output, edge };
+    let server = match &arguments.server {
+        Some(url) if arguments.command.may_use_server() => {
+            Some(remote::Remote::new(url, arguments.token_file.as_deref())?)
+        }
+        Some(_) => {
+            return Err(Failure::usage("this command works on the log and the keys of this machine, on no server")
+                .help("leave `--server` out and unset `CHANCERY_SERVER`, or run it where the log is"));
+        }
+        None => None,
+    };
+    let home = open::Home { config: arguments.config, output, edge, server };
     match arguments.command {
         Command::Demo(command) => demo::run(command, &home),
         Command::Init(command) => init::run(command, &home),

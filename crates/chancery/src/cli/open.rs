@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::output::Output;
 use super::password::{self, Password};
+use super::remote::Remote;
 use super::{Edge, Exit, Failure, signer};
 use crate::config::{self, Config, ConfigError, Loaded};
 
@@ -27,6 +28,8 @@ pub(super) struct Home<'a> {
     pub(super) output: Output,
     /// Time and chance.
     pub(super) edge: &'a Edge,
+    /// The server that is asked instead of the log on this machine, for commands that can.
+    pub(super) server: Option<Remote>,
 }
 
 impl Home<'_> {

@@ -74,7 +74,11 @@ pub(super) fn store(path: &Path, password: &Password) -> Result<(), Failure> {
     })
 }
 
-fn from_file(path: &Path) -> Result<Password, Failure> {
+/// The secret in a file that nobody else can read.
+///
+/// # Errors
+/// It cannot be read, is readable by others, or is empty.
+pub(super) fn from_file(path: &Path) -> Result<Password, Failure> {
     use std::os::unix::fs::PermissionsExt;
     let shown = path.display();
     let unreadable = |error: std::io::Error| {

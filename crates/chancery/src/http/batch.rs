@@ -11,11 +11,14 @@ use std::io::{self, Write};
 use axum::extract::{Request, State as Extract};
 use axum::http::StatusCode;
 use axum::response::Response;
+use chancery_runtime::Answer;
 use chancery_runtime::batch::{BatchError, BatchLine};
+use serde::Serialize;
 
 use super::access::Identity;
 use super::body::{self, BodyReader, Lines, REQUEST_BYTES_MAX};
 use super::error::Problem;
+use super::parameters::Query;
 use super::state::State;
 use super::stream::{self, Form};
 use super::{metrics, schema};
@@ -25,20 +28,23 @@ use super::{metrics, schema};
 /// Each line is a request as for `POST /v1/decisions`, at most 256 KiB; each line of the answer is that request's
 /// answer, or a problem document with the number of its `line`. An empty line is a bad line. A line that is refused
 /// takes no other line with it. When the input breaks off, a last problem says so.
+/// With `mark_replayed=true` an answer that was given before has `"replayed": true` besides.
 #[utoipa::path(
     post, path = "/v1/decisions:batch", operation_id = "decideBatch", tag = "decisions",
     request_body(content = schema::ExecutionRequest, content_type = "application/x-ndjson"),
+    params(("mark_replayed" = Option<bool>, Query, description = "Whether repeats are marked; `false` where nothing is said")),
     responses(
         (status = 200, description = "One line for each line", content_type = "application/x-ndjson", body = schema::BatchLine),
-        (status = 415, description = "Not NDJSON", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many batches at once", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn batch(
     Extract(state): Extract<State>,
     identity: Identity,
+    mut query: Query,
     request: Request,
 ) -> Result<Response, Problem> {
+    let mark: bool = query.parsed("mark_replayed", "`true` or `false`").unwrap_or_default();
+    query.finish()?;
     body::check_type(request.headers(), body::NDJSON)?;
     let reader = BodyReader::new(request.into_body(), state.options().request_timeout);
     let form = Form { kind: "batch", content_type: "application/x-ndjson", file_name: None };
@@ -55,7 +61,7 @@ pub(super) async fn batch(
             })?;
         for answer in answers {
             // A client that has gone takes no more answers; what was under way is recorded all the same.
-            if write(sink, answer).and_then(|()| sink.flush()).is_err() {
+            if write(sink, answer, mark).and_then(|()| sink.flush()).is_err() {
                 break;
             }
         }
@@ -63,12 +69,16 @@ pub(super) async fn batch(
     })
 }
 
-fn write(out: &mut impl Write, BatchLine { line, result }: BatchLine) -> io::Result<()> {
+fn write(out: &mut impl Write, BatchLine { line, result }: BatchLine, mark: bool) -> io::Result<()> {
     let written = match result {
         Ok(answer) => {
             metrics::batch_line(if answer.replayed { "replayed" } else { "decided" });
             metrics::decided(&answer);
-            serde_json::to_writer(&mut *out, &answer)
+            if mark && answer.replayed {
+                serde_json::to_writer(&mut *out, &Replayed { replayed: true, answer })
+            } else {
+                serde_json::to_writer(&mut *out, &answer)
+            }
         }
         Err(error) => {
             metrics::batch_line("refused");
@@ -77,6 +87,14 @@ fn write(out: &mut impl Write, BatchLine { line, result }: BatchLine) -> io::Res
     };
     written.map_err(io::Error::from)?;
     out.write_all(b"\n")
+}
+
+/// An answer that was given before, where the client wants to know.
+#[derive(Serialize)]
+struct Replayed {
+    replayed: bool,
+    #[serde(flatten)]
+    answer: Answer,
 }
 
 fn problem(error: BatchError) -> Problem {

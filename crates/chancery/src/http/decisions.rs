@@ -49,19 +49,15 @@ fn json_as<T: Serialize>(
         (status = 201, description = "Decided and recorded", body = schema::Answer),
         (status = 200, description = "Decided before: the same bytes again", body = schema::Answer,
             headers(("Idempotent-Replayed" = bool, description = "`true`"))),
-        (status = 400, description = "Not strict JSON", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such policy", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The id has other inputs, or the version is not in force", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 413, description = "More than 256 KiB", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Faults, all of them", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Nothing can be recorded now", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn execute(
     Extract(state): Extract<State>,
     identity: Identity,
+    query: Query,
     request: Request,
 ) -> Result<Response, Problem> {
+    query.finish()?;
     let body = body::json(request, state.options().request_timeout).await?;
     let started = Instant::now();
     let answer = state.runtime().execute(&identity.caller, body.to_vec()).await?;
@@ -81,20 +77,20 @@ pub(super) async fn execute(
 
 /// Evaluate, and record nothing.
 ///
-/// Takes the same request; `version` may be any published one.
+/// Takes the same request, where `version` may be any published one and `execution_id` may be left out.
 #[utoipa::path(
-    post, path = "/v1/decisions:evaluate", operation_id = "evaluate", tag = "decisions", request_body = schema::ExecutionRequest,
+    post, path = "/v1/decisions:evaluate", operation_id = "evaluate", tag = "decisions", request_body = schema::EvaluationRequest,
     responses(
         (status = 200, description = "What a decision would be", body = schema::Evaluated),
-        (status = 404, description = "No such policy or version", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Faults, all of them", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn evaluate(
     Extract(state): Extract<State>,
     identity: Identity,
+    query: Query,
     request: Request,
 ) -> Result<Response, Problem> {
+    query.finish()?;
     let body = body::json(request, state.options().request_timeout).await?;
     let evaluated = state.runtime().evaluate(&identity.caller, body.to_vec()).await?;
     json(StatusCode::OK, &evaluated)
@@ -106,7 +102,6 @@ pub(super) async fn evaluate(
     params(("id" = String, Path, description = "The execution id")),
     responses(
         (status = 200, description = "The record", body = schema::DecisionDetail),
-        (status = 404, description = "No such decision", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn get(
@@ -124,7 +119,12 @@ async fn find(state: &State, id: ExecutionId) -> Result<DecisionDetail, Problem>
         let id = id.clone();
         move |records| records.get(&id)
     });
-    found.await?.ok_or_else(|| Problem::not_found("execution.unknown", format!("`{id}` was never decided")))
+    found.await?.ok_or_else(|| unknown(&id))
+}
+
+/// There is no decision of this id.
+pub(super) fn unknown(id: &ExecutionId) -> Problem {
+    Problem::not_found("execution.unknown", format!("`{id}` was never decided"))
 }
 
 /// The signed statement of one decision.
@@ -144,7 +144,6 @@ async fn find(state: &State, id: ExecutionId) -> Result<DecisionDetail, Problem>
             (schema::SigstoreBundle = "application/vnd.dev.sigstore.bundle.v0.3+json"),
             (String = "application/x-ndjson"),
         )),
-        (status = 404, description = "No such decision", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn attestation(

@@ -25,7 +25,9 @@ use super::stream::{self, Form, Sink};
 ///
 /// `evidence` is a file that `chancery-verify` judges: the whole log where nothing is said, a range of log indexes
 /// (`from_index`, `to_index`, the last exclusive), or what a filter chooses (`policy`, `version`, `outcome`, `state`,
-/// `from`, `to`, `execution_id`). `ndjson` and `csv` are lists of decisions with the filters of `GET /v1/decisions`.
+/// `from`, `to`, `execution_id`); a range and a filter do not go together, and `principal`, `fingerprint` and `label.*`
+/// are refused. `ndjson` and `csv` are lists of decisions with the filters of `GET /v1/decisions` and `execution_id`;
+/// they take no range and no disclosure.
 #[utoipa::path(
     get, path = "/v1/decisions:export", operation_id = "exportDecisions", tag = "decisions",
     params(
@@ -41,8 +43,6 @@ use super::stream::{self, Form, Sink};
         (status = 200, description = "The file; broken off where it cannot be finished", content(
             (String = "application/x-ndjson"), (String = "text/csv"),
         )),
-        (status = 400, description = "A parameter is wrong", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such execution", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn export(

@@ -16,7 +16,6 @@ use chancery_core::tlog_proof::TlogProof;
 
 use super::error::Problem;
 use super::parameters::{Query, Segments};
-use super::schema;
 use super::state::State;
 
 /// What the C2SP formats are served as.
@@ -50,7 +49,6 @@ fn text(text: String) -> Response {
     params(("tenant" = String, Path, description = "The tenant")),
     responses(
         (status = 200, description = "The signed note", body = String, content_type = "text/plain"),
-        (status = 404, description = "No such log", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn checkpoint(
@@ -79,7 +77,6 @@ pub(super) async fn checkpoint(
     ),
     responses(
         (status = 200, description = "The tile's bytes", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 404, description = "No such tile, or not yet", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn tile(
@@ -112,7 +109,6 @@ pub(super) async fn tile(
     ),
     responses(
         (status = 200, description = "`c2sp.org/tlog-proof@v1`", body = String, content_type = "text/plain"),
-        (status = 404, description = "No such entry, or no checkpoint covers it yet", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn proof(

@@ -15,7 +15,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::error::Problem;
 use super::parameters::Query;
 use super::state::State;
-use super::{batch, decisions, export, list, log, policies, publish, trust, verify};
+use super::{batch, decisions, explanation, export, list, log, policies, problems, publish, replay, schema, trust, verify};
 
 /// Where the document is.
 const PATH: &str = "/v1/openapi.json";
@@ -27,10 +27,11 @@ const REST: (&str, &str) = ("{*path}", "{path}");
 #[openapi(
     info(
         title = "Chancery",
-        description = "Decisions under seal: policy is evaluated on signals, and every answer is signed, durable and in a transparency log before it is sent. Errors are RFC 9457 problem documents with a stable `code`.",
+        description = "Decisions under seal: policy is evaluated on signals, and every answer is signed, durable and in a transparency log before it is sent. Errors are RFC 9457 problem documents with a stable `code`; each operation names its own. Besides, a path that is not here answers 404 `route.unknown`, and a method that is not here 405 `route.method`. `HEAD` is answered as `GET`, without the body.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "/")),
+    components(schemas(schema::Problem)),
     tags(
         (name = "decisions", description = "Deciding, and what was decided"),
         (name = "policies", description = "Policy bundles and what is in force"),
@@ -51,13 +52,15 @@ pub(super) fn api() -> OpenApiRouter<State> {
         .routes(routes!(export::export))
         .routes(routes!(decisions::get))
         .routes(routes!(decisions::attestation))
+        .routes(routes!(explanation::explain))
+        .routes(routes!(replay::replay))
         .routes(routes!(policies::list))
         .routes(routes!(policies::history))
         .routes(routes!(policies::files, publish::publish))
         .routes(routes!(publish::activate))
         .routes(routes!(verify::judge))
         .routes(routes!(trust::root))
-        .routes(routes!(trust::keyring))
+        .routes(routes!(trust::keyring, trust::log_keyring))
         .routes(routes!(log::checkpoint))
         .routes(routes!(log::tile))
         .routes(routes!(log::proof))
@@ -72,6 +75,7 @@ pub(super) fn explorer() -> Router<State> {
 /// The OpenAPI 3.1 document, as it is served.
 pub(super) fn description() -> Document {
     let mut document = api().into_openapi();
+    problems::describe(&mut document);
     let paths = std::mem::take(&mut document.paths.paths);
     document.paths.paths =
         paths.into_iter().map(|(path, item)| (path.replace(REST.0, REST.1), item)).collect();

@@ -122,7 +122,6 @@ pub(super) async fn list(
     params(("id" = String, Path, description = "The policy id")),
     responses(
         (status = 200, description = "The policy", body = schema::PolicyHistory),
-        (status = 404, description = "No such policy", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn history(
@@ -163,7 +162,6 @@ struct PolicyFiles {
     ),
     responses(
         (status = 200, description = "The bundle", body = schema::PolicyFiles),
-        (status = 404, description = "No such version", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn files(

@@ -24,7 +24,7 @@ use serde::Serialize;
 use super::access::Identity;
 use super::decisions::json as answer;
 use super::error::Problem;
-use super::parameters::Segments;
+use super::parameters::{Query, Segments};
 use super::state::State;
 use super::{body, schema};
 
@@ -56,21 +56,22 @@ struct Published {
     responses(
         (status = 201, description = "Published", body = schema::Published),
         (status = 200, description = "Published before, with the same content", body = schema::Published),
-        (status = 403, description = "The signature does not hold", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Published before, with other content", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The bundle is not valid", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn publish(
     Extract(state): Extract<State>,
     _: Identity,
     segments: Segments,
+    query: Query,
     request: Request,
 ) -> Result<Response, Problem> {
+    query.finish()?;
     let (id, version): (PolicyId, PolicyVersion) = (segments.get("id")?, segments.get("version")?);
     body::check_type(request.headers(), body::JSON)?;
     let body = body::read(request, BUNDLE.bytes, state.options().request_timeout).await?;
     let published = state.blocking(move |runtime| {
+        let body = json::parse(&body, BUNDLE)
+            .map_err(|fault| Problem::faults("request.invalid", vec![fault.into()]))?;
         let files = files(&body).map_err(|faults| Problem::faults("bundle.invalid", faults))?;
         let signed = SignedBundle::from_folder(files).map_err(refused)?;
         check_name(&signed, &id, &version)?;
@@ -108,8 +109,7 @@ fn refused(error: BundleError) -> Problem {
 }
 
 /// `{"files": {path: base64, …}}`.
-fn files(body: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Vec<Fault>> {
-    let value = json::parse(body, BUNDLE).map_err(|fault| vec![fault.into()])?;
+fn files(value: &Value) -> Result<BTreeMap<String, Vec<u8>>, Vec<Fault>> {
     let shape = |at: &Pointer<'_>, expected: &str, found: &Value| {
         vec![Fault {
             pointer: Some(at.to_string()),
@@ -119,7 +119,7 @@ fn files(body: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Vec<Fault>> {
         }]
     };
     let root = Pointer::root();
-    let object = value.as_object().ok_or_else(|| shape(root, "an object", &value))?;
+    let object = value.as_object().ok_or_else(|| shape(root, "an object", value))?;
     let mut members = Members::new(object, root);
     let given = members.take("files");
     let mut unknown = Vec::new();
@@ -194,18 +194,16 @@ struct InForce {
     ),
     responses(
         (status = 201, description = "In force", body = schema::InForce),
-        (status = 403, description = "The signature does not hold, or its key may not do this, or it is too old", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such version is published", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Something else was put in force meanwhile", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not an activation, or of another version", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn activate(
     Extract(state): Extract<State>,
     _: Identity,
     segments: Segments,
+    query: Query,
     request: Request,
 ) -> Result<Response, Problem> {
+    query.finish()?;
     let (id, version): (PolicyId, PolicyVersion) = (segments.get("id")?, segments.get("version")?);
     let body = body::json(request, state.options().request_timeout).await?;
     let envelope = envelope(&body)?;

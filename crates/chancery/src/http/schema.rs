@@ -2,9 +2,11 @@
 //! made by the use cases, and a test compares the two.
 
 mod decisions;
+mod explaining;
 mod policies;
 mod records;
 
 pub use decisions::*;
+pub use explaining::*;
 pub use policies::*;
 pub use records::*;

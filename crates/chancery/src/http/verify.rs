@@ -44,8 +44,6 @@ const EVIDENCE: &[&str] = &["application/x-ndjson", "application/ndjson", "appli
     ),
     responses(
         (status = 200, description = "The report, whatever the verdict", body = schema::Report),
-        (status = 415, description = "Neither", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not an envelope of a decision", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn judge(
@@ -112,6 +110,7 @@ fn failed(id: CheckId, execution_id: &ExecutionId, reason: String, ask: &Ask) ->
         verifier: VERIFIER.to_owned(),
         environment: ask.environment,
         without: ask.without.clone(),
+        revoked_builds: None,
         evidence: None,
         counts: chancery_verify::Counts::default(),
         limits: Vec::new(),

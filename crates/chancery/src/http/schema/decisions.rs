@@ -12,6 +12,25 @@ pub struct ExecutionRequest {
     /// digit.
     #[schema(example = "claim-CLM-2024-00443", min_length = 1, max_length = 200)]
     pub execution_id: String,
+    /// What is decided on, and by what.
+    #[serde(flatten)]
+    pub inputs: Inputs,
+}
+
+/// What is to be evaluated: a request to decide, which may lack its id.
+#[derive(Debug, ToSchema)]
+pub struct EvaluationRequest {
+    /// Repeated in the answer where there is one.
+    #[schema(min_length = 1, max_length = 200, required = false)]
+    pub execution_id: Option<String>,
+    /// What is decided on, and by what.
+    #[serde(flatten)]
+    pub inputs: Inputs,
+}
+
+/// What is decided on, and by what.
+#[derive(Debug, ToSchema)]
+pub struct Inputs {
     /// The policy that decides.
     #[schema(example = "claim-approval")]
     pub policy: String,
@@ -173,8 +192,9 @@ pub struct LogPosition {
 pub struct Evaluated {
     /// `false`.
     pub recorded: bool,
-    /// The caller's id.
-    pub execution_id: String,
+    /// The caller's id, where the request had one.
+    #[schema(required = false)]
+    pub execution_id: Option<String>,
     /// The fingerprint that a decision would have.
     pub execution_fingerprint: String,
     /// The outcome.

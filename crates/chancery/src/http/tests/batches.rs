@@ -62,6 +62,19 @@ async fn each_line_has_its_answer_in_order_and_bad_ones_take_no_other_with_them(
 }
 
 #[tokio::test]
+async fn repeats_are_marked_where_the_client_wants_to_know() {
+    let api = Api::new();
+    assert_eq!(api.decide("a", "1").await.status, 201);
+    let lines = format!("{}\n{}\n{}", request("a", "1"), request("b", "1"), request("b", "1"));
+    let marked = api.post(&format!("{PATH}?mark_replayed=true"), NDJSON, lines.clone()).await.lines();
+    let found: Vec<_> = marked.iter().map(|line| line["replayed"].as_bool()).collect();
+    assert_eq!(found, [Some(true), None, Some(true)]);
+    let plain = api.post(PATH, NDJSON, lines).await.lines();
+    assert!(plain.iter().all(|line| line.get("replayed").is_none()));
+    api.post(&format!("{PATH}?mark=1"), NDJSON, "").await.problem(400, "request.query");
+}
+
+#[tokio::test]
 async fn the_log_has_the_lines_in_their_order() {
     let api = Api::new();
     let lines: Vec<String> = (0..500).map(|number| request(&format!("n{number}"), "5")).collect();

@@ -140,7 +140,11 @@ async fn an_unknown_policy_and_a_version_that_is_not_in_force_are_told_apart() {
     api.post_json("/v1/decisions", unknown).await.problem(404, "policy.unknown");
     let version = request("x", "1").replace("\"resource\"", "\"version\":\"2.0.0\",\"resource\"");
     api.post_json("/v1/decisions", version.clone()).await.problem(409, "policy.not_in_force");
-    api.post_json("/v1/decisions:evaluate", version).await.problem(404, "policy.not_published");
+    api.post_json("/v1/decisions:evaluate", version.clone()).await.problem(404, "policy.not_published");
+    let for_another_schema = version.replace("\"amount\"", "\"sum\"");
+    api.post_json("/v1/decisions", for_another_schema).await.problem(409, "policy.not_in_force");
+    let with_faults = version.replace("\"resource\"", "\"resorce\"");
+    api.post_json("/v1/decisions", with_faults).await.problem(422, "request.invalid");
 }
 
 #[tokio::test]
@@ -155,6 +159,13 @@ async fn an_evaluation_records_nothing() {
     assert_eq!(api.runtime.records().head().unwrap().size, size);
     let decided = api.decide("x", "500").await.json();
     assert_eq!(decided["execution_fingerprint"], body["execution_fingerprint"]);
+    let nameless = request("x", "500").replace("\"execution_id\":\"x\",", "");
+    let evaluated = api.post_json("/v1/decisions:evaluate", nameless.clone()).await.json();
+    assert_eq!(evaluated["execution_fingerprint"], body["execution_fingerprint"]);
+    assert_eq!((&body["execution_id"], evaluated.get("execution_id")), (&json!("x"), None));
+    api.post_json("/v1/decisions:evaluate", request("-", "500")).await.problem(422, "request.invalid");
+    let missing = api.post_json("/v1/decisions", nameless).await.problem(422, "request.invalid");
+    assert_eq!(missing, [("/execution_id".to_owned(), "request.missing".to_owned())]);
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 mod batches;
 mod deciding;
+mod described;
+mod explaining;
 mod exporting;
 mod hygiene;
 mod policies;

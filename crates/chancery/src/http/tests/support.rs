@@ -256,6 +256,7 @@ impl Api {
 
 /// Sends a request through a router and reads its answer to the end.
 pub(super) async fn send(router: &Router, request: Request<Body>) -> Answered {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = router.clone().oneshot(request).await.unwrap();
     let (parts, mut body) = response.into_parts();
     let mut read = Vec::new();
@@ -266,7 +267,10 @@ pub(super) async fn send(router: &Router, request: Request<Body>) -> Answered {
             Err(_) => whole = false,
         }
     }
-    Answered { status: parts.status.as_u16(), headers: parts.headers, body: read.into(), whole }
+    let answered =
+        Answered { status: parts.status.as_u16(), headers: parts.headers, body: read.into(), whole };
+    super::described::check(&method, &path, &answered);
+    answered
 }
 
 /// A request to the small policy: up to 10,000 is approved, more is referred, too much cannot be calculated with.

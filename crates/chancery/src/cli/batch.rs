@@ -1,0 +1,531 @@
+//! `chancery decide --batch`: the rows of an NDJSON or CSV file, decided by the log on this machine or by a server.
+//!
+//! ```text
+//! rows ─► Requests ─► the log, or a server ─► lines ─┐
+//!            └ what was said of each row ────────────┴─► Summary
+//! ```
+//! Each row ends as a decision or as a refusal with its number; memory is bounded by what is under way, and by the
+//! refusals.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
+
+use chancery_core::ids::{PolicyId, PolicyVersion};
+use chancery_core::json::Limits;
+use chancery_core::statement::ExecutionState;
+use chancery_runtime::batch::{BatchError, BatchLine};
+use chancery_runtime::failure::Fault;
+use chancery_runtime::{Answer, Failure as _};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::decide::{Decider, open};
+use super::failure::Told;
+use super::mapping::Mapping;
+use super::open::Home;
+use super::output::{Format, Output, table};
+use super::remote::{Problem, Remote};
+use super::{Exit, Failure};
+
+/// Rows that are under way between the reader of a CSV file and the summary.
+const ROWS_UNDER_WAY: usize = 8_192;
+/// Refused rows that the text summary names; all of them are in the JSON one.
+const REFUSALS_SHOWN: usize = 20;
+/// Rows of one request to a server. Fewer than a server reads ahead of what is taken from it, and fewer than may be
+/// under way here.
+const PIECE_ROWS: usize = 1_024;
+/// Bytes after which a request to a server has no further row; for the same reason.
+const PIECE_BYTES: usize = 4 * 1024 * 1024;
+
+/// What became of a batch. Its figures add up: `rows` = all of `decided` + `refused`.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    rows: u64,
+    /// Outcome → how many.
+    decided: BTreeMap<String, u64>,
+    /// How many of the decided wait for an override.
+    pending_override: u64,
+    /// How many of the decided are blocked.
+    blocked: u64,
+    /// How many of the decided had been recorded before.
+    replayed: u64,
+    refused: Vec<Refusal>,
+}
+
+#[derive(Debug, Serialize)]
+struct Refusal {
+    row: u64,
+    code: String,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Told>,
+}
+
+/// What becomes of a request.
+enum Line {
+    Decided(Box<Answer>),
+    Refused {
+        code: String,
+        detail: String,
+        errors: Vec<Told>,
+    },
+    /// The input failed; there are no lines after this one.
+    Ended(io::Error),
+    /// The server did; neither.
+    Failed(Failure),
+}
+
+impl From<BatchLine> for Line {
+    fn from(line: BatchLine) -> Self {
+        match line.result {
+            Ok(answer) => Self::Decided(Box::new(answer)),
+            Err(BatchError::Input(error)) => Self::Ended(error),
+            Err(BatchError::Execute(error)) => Self::Refused {
+                code: error.code().to_owned(),
+                detail: error.detail(),
+                errors: error.faults().iter().map(Told::from).collect(),
+            },
+        }
+    }
+}
+
+impl Summary {
+    fn decided(&mut self, answer: &Answer) {
+        self.rows += 1;
+        *self.decided.entry(answer.decision.clone()).or_default() += 1;
+        self.pending_override += u64::from(answer.execution_state == ExecutionState::PendingOverride);
+        self.blocked += u64::from(answer.execution_state == ExecutionState::Blocked);
+        self.replayed += u64::from(answer.replayed);
+    }
+
+    /// One line of a batch, recorded or refused; an input that fails ends everything.
+    fn take(&mut self, row: u64, line: Line, output: Output) -> Result<(), Failure> {
+        match line {
+            Line::Decided(answer) => {
+                self.decided(&answer);
+                if output.format == Format::Ndjson {
+                    output.print(&json!({"row": row, "answer": answer}), ToString::to_string)?;
+                }
+                Ok(())
+            }
+            Line::Refused { code, detail, errors } => {
+                self.refuse(Refusal { row, code, detail, errors }, output)
+            }
+            Line::Ended(error) => Err(ended_early(self.rows, &error)),
+            Line::Failed(failure) => Err(failure),
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal, output: Output) -> Result<(), Failure> {
+        self.rows += 1;
+        if output.format == Format::Ndjson {
+            output.print(&refusal, |_| String::new())?;
+        }
+        self.refused.push(refusal);
+        Ok(())
+    }
+
+    fn finish(self, output: Output) -> Result<Exit, Failure> {
+        let exit = if self.refused.is_empty() { Exit::Ok } else { Exit::Usage };
+        match output.format {
+            Format::Ndjson => {}
+            Format::Json | Format::Text => output.print(&self, Self::text)?,
+        }
+        Ok(exit)
+    }
+
+    fn text(&self) -> String {
+        let outcomes = self.decided.iter().map(|(outcome, count)| (outcome.as_str(), *count));
+        let refused = u64::try_from(self.refused.len()).unwrap_or(u64::MAX);
+        let rows = outcomes.chain([("refused", refused), ("total", self.rows)]);
+        let mut text =
+            table(&["outcome", "rows"], rows.map(|(name, count)| vec![name.to_owned(), count.to_string()]));
+        text.push_str(&format!(
+            "\n{} wait for an override, {} are blocked, {} had been decided before",
+            self.pending_override, self.blocked, self.replayed
+        ));
+        for refusal in self.refused.iter().take(REFUSALS_SHOWN) {
+            text.push_str(&format!("\nrow {}: {}: {}", refusal.row, refusal.code, refusal.detail));
+            for fault in &refusal.errors {
+                text.push_str(&format!("\n  {fault}"));
+            }
+        }
+        if self.refused.len() > REFUSALS_SHOWN {
+            text.push_str(&format!("\n… and {} more: see `-o json`", self.refused.len() - REFUSALS_SHOWN));
+        }
+        text
+    }
+}
+
+pub(super) fn ndjson(
+    policy: &PolicyId,
+    version: Option<&PolicyVersion>,
+    file: &Path,
+    home: &Home<'_>,
+) -> Result<Exit, Failure> {
+    let input: Box<dyn Read + Send> =
+        if file.as_os_str() == "-" { Box::new(io::stdin()) } else { Box::new(open(file)?) };
+    let decider = Decider::open(home)?;
+    decider.in_force(policy, version)?;
+    let bar = home.output.progress("deciding", None);
+    let (policy, version) = (policy.clone(), version.cloned());
+    let rows = Lines(BufReader::new(input)).map(move |line| Ok(under(&policy, version.as_ref(), line?)));
+    let counted = bar.clone();
+    let summary = decide_rows(&decider, home, rows.inspect(move |_| counted.inc(1)))?;
+    bar.finish_and_clear();
+    decider.finish(home)?;
+    summary.finish(home.output)
+}
+
+/// A line as a request under `policy`: named where the line names none; one that names another is refused, because
+/// whoever started the batch said which policy decides.
+fn under(policy: &PolicyId, version: Option<&PolicyVersion>, line: Vec<u8>) -> Result<Vec<u8>, Vec<Fault>> {
+    #[derive(Deserialize)]
+    struct Named {
+        policy: Option<String>,
+        version: Option<String>,
+    }
+    // What does not parse goes on: admission says what is wrong with it, and where.
+    let Ok(named) = serde_json::from_slice::<Named>(&line) else { return Ok(line) };
+    let mut faults = Vec::new();
+    let mut missing = Vec::new();
+    let wanted = [
+        ("policy", named.policy, Some(policy.to_string())),
+        ("version", named.version, version.map(ToString::to_string)),
+    ];
+    for (member, named, wanted) in wanted {
+        match (named, wanted) {
+            (Some(named), Some(wanted)) if named != wanted => faults.push(Fault {
+                pointer: Some(format!("/{member}")),
+                code: "batch.policy",
+                expected: format!("`{wanted}`, as the command says"),
+                found: "another one".to_owned(),
+            }),
+            (None, Some(wanted)) => missing.push(format!("\"{member}\":{},", json!(wanted))),
+            _ => {}
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let Some(open) = line.iter().position(|byte| *byte == b'{').filter(|_| !missing.is_empty()) else {
+        return Ok(line);
+    };
+    let (before, after) = line.split_at(open + 1);
+    Ok([before, missing.concat().as_bytes(), after].concat())
+}
+
+/// The lines of an input, none longer than a request may be by more than a byte: the rest of a longer one is
+/// skipped, and what is left is refused for its size.
+struct Lines<R>(BufReader<R>);
+
+impl<R: Read> Iterator for Lines<R> {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut line = Vec::new();
+        let mut ended = false;
+        while !ended {
+            let buffer = match self.0.fill_buf() {
+                Ok([]) => break,
+                Ok(buffer) => buffer,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Some(Err(error)),
+            };
+            let (taken, used) = match buffer.iter().position(|byte| *byte == b'\n') {
+                Some(end) => {
+                    ended = true;
+                    (buffer.get(..end).unwrap_or_default(), end + 1)
+                }
+                None => (buffer, buffer.len()),
+            };
+            let room = (Limits::REQUEST.bytes + 1).saturating_sub(line.len());
+            line.extend(taken.iter().take(room));
+            self.0.consume(used);
+        }
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        (ended || !line.is_empty()).then_some(Ok(line))
+    }
+}
+
+pub(super) fn csv(
+    mapping: Option<&Path>,
+    policy: &PolicyId,
+    version: Option<&PolicyVersion>,
+    file: &Path,
+    home: &Home<'_>,
+) -> Result<Exit, Failure> {
+    let mapping_path =
+        mapping.map_or_else(|| home.folder().join(format!("policies/{policy}/mapping.toml")), Path::to_owned);
+    let mapping = std::fs::read_to_string(&mapping_path).map_err(|error| {
+        Failure::because(Exit::Usage, format!("cannot read the mapping `{}`", mapping_path.display()), &error)
+            .help("name one with `--mapping`; policies/README.md has the format")
+    })?;
+    let input = open(file)?;
+    let bytes = input.metadata().map_or(0, |data| data.len());
+    let bar = home.output.progress("deciding", Some(bytes));
+    let mut reader =
+        csv::ReaderBuilder::new().flexible(true).from_reader(bar.wrap_read(BufReader::new(input)));
+    let unreadable = |error: csv::Error| {
+        Failure::because(Exit::Usage, format!("cannot read `{}`", file.display()), &error).help(
+            "a CSV file is UTF-8 with commas, quotes as in RFC 4180, and a first line that names the columns",
+        )
+    };
+    let header = reader.headers().map_err(unreadable)?.clone();
+    if header.is_empty() {
+        return Err(Failure::usage(format!(
+            "`{}` has no first line with the names of columns",
+            file.display()
+        ))
+        .help("an empty file is often an upload that was lost"));
+    }
+    if let Some(separator) = separator(&header) {
+        return Err(Failure::usage(format!(
+            "the first line of `{}` is {} by commas, and has a {separator} between its columns, as it seems",
+            file.display(),
+            if header.len() == 1 { "one column" } else { "hardly divided" }
+        ))
+        .help("a CSV file has commas (RFC 4180): export it again with them"));
+    }
+    let decider = Decider::open(home)?;
+    let version = decider.in_force(policy, version)?;
+    let signals = decider.signals(policy, &version)?;
+    let mapping = Mapping::parse(&mapping, &signals, &header).map_err(|error| {
+        Failure::because(Exit::Usage, format!("the mapping `{}`", mapping_path.display()), &error)
+            .help("policies/README.md has the format")
+    })?;
+
+    let policy = policy.to_string();
+    let rows = (1..).zip(reader.into_records()).map(move |(number, row)| {
+        Ok(mapping.request(&policy, number, &row?).map(|request| request.to_string().into_bytes()))
+    });
+    let summary = decide_rows(&decider, home, rows)?;
+    bar.finish_and_clear();
+    decider.finish(home)?;
+    summary.finish(home.output)
+}
+
+/// What seems to divide the columns where commas do not.
+fn separator(header: &csv::StringRecord) -> Option<&'static str> {
+    let count = |separator: char| header.iter().flat_map(str::chars).filter(|c| *c == separator).count();
+    let likely = [(';', "semicolon"), ('\t', "tab"), ('|', "vertical bar")];
+    let (count, name) = likely.map(|(separator, name)| (count(separator), name)).into_iter().max()?;
+    (count >= header.len()).then_some(name)
+}
+
+/// A row of an input: the request that it makes, or why it makes none.
+type Row = Result<Vec<u8>, Vec<Fault>>;
+
+/// What the reader of an input says about a row before it is decided, in the order of the rows.
+enum Said {
+    Sent(u64),
+    Refused(u64, Vec<Fault>),
+    Unreadable(io::Error),
+}
+
+/// Decides what the rows make, and puts the rows that make no request back between those that do.
+fn decide_rows(
+    decider: &Decider,
+    home: &Home<'_>,
+    rows: impl Iterator<Item = io::Result<Row>> + Send + 'static,
+) -> Result<Summary, Failure> {
+    let (sender, said) = mpsc::sync_channel(ROWS_UNDER_WAY);
+    let requests = Requests { rows, number: 0, sender };
+    let no_thread = |error| Failure::because(Exit::Runtime, "cannot start a thread for the input", &error);
+    let mut lines: Box<dyn Iterator<Item = Line>> = match decider {
+        Decider::Here(runtime) => {
+            Box::new(runtime.batch(&home.caller()?, requests).map_err(no_thread)?.map(Line::from))
+        }
+        Decider::There(server) => Box::new(ask(server.clone(), requests).map_err(no_thread)?),
+    };
+    let mut summary = Summary::default();
+    for row in said {
+        match row {
+            Said::Sent(number) => match lines.next() {
+                Some(line) => summary.take(number, line, home.output)?,
+                None => return Err(Failure::new(Exit::Runtime, format!("row {number} was not answered"))),
+            },
+            Said::Refused(row, errors) => {
+                let (code, detail) = ("row.invalid".to_owned(), "the row makes no request".to_owned());
+                let errors = errors.iter().map(Told::from).collect();
+                summary.refuse(Refusal { row, code, detail, errors }, home.output)?;
+            }
+            Said::Unreadable(error) => return Err(ended_early(summary.rows, &error)),
+        }
+    }
+    Ok(summary)
+}
+
+fn ended_early(rows: u64, error: &io::Error) -> Failure {
+    Failure::because(Exit::Runtime, format!("the input cannot be read after row {rows}"), error)
+        .help("rows before it are recorded; mend the input and run the command again: they are answered as they were")
+}
+
+/// The requests that rows make; says about each row what becomes of it before it is sent.
+struct Requests<I> {
+    rows: I,
+    number: u64,
+    sender: SyncSender<Said>,
+}
+
+impl<I: Iterator<Item = io::Result<Row>>> Iterator for Requests<I> {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let row = self.rows.next()?;
+            self.number += 1;
+            let (said, request) = match row {
+                Ok(Ok(request)) => (Said::Sent(self.number), Some(request)),
+                Ok(Err(faults)) => (Said::Refused(self.number, faults), None),
+                Err(error) => {
+                    // That nobody listens any more only means that the command has ended.
+                    let _ = self.sender.send(Said::Unreadable(error));
+                    return None;
+                }
+            };
+            self.sender.send(said).ok()?;
+            if let Some(request) = request {
+                return Some(Ok(request));
+            }
+        }
+    }
+}
+
+/// Asks a server about requests, on a thread of its own.
+///
+/// A piece of the rows is one request to `:batch`. The server takes a whole piece before it has to be read
+/// (it reads 4,096 lines or 16 MiB ahead), so a client that sends first and reads then does not stand in its own way.
+fn ask(
+    server: Remote,
+    mut requests: impl Iterator<Item = io::Result<Vec<u8>>> + Send + 'static,
+) -> io::Result<impl Iterator<Item = Line>> {
+    let (sender, lines) = mpsc::sync_channel(PIECE_ROWS);
+    thread::Builder::new().name("batch-server".to_owned()).spawn(move || {
+        loop {
+            let (mut piece, mut rows) = (Vec::new(), 0);
+            while rows < PIECE_ROWS && piece.len() < PIECE_BYTES {
+                // An input that fails has said so, and ends like any other.
+                let Some(Ok(request)) = requests.next() else { break };
+                piece.extend(request);
+                piece.push(b'\n');
+                rows += 1;
+            }
+            if rows == 0 {
+                return;
+            }
+            if let Err(failure) = ask_piece(&server, &piece, rows, &sender) {
+                // Nobody listens any more when the command has ended.
+                let _ = sender.send(Line::Failed(failure));
+                return;
+            }
+        }
+    })?;
+    Ok(lines.into_iter())
+}
+
+/// One piece: as many lines come back as were sent.
+fn ask_piece(server: &Remote, piece: &[u8], rows: usize, lines: &SyncSender<Line>) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Answered {
+        Decided(Box<Marked>),
+        Refused(Problem),
+    }
+    #[derive(Deserialize)]
+    struct Marked {
+        #[serde(default)]
+        replayed: bool,
+        #[serde(flatten)]
+        answer: Answer,
+    }
+    let response = server.post("/v1/decisions:batch?mark_replayed=true", "application/x-ndjson", piece)?;
+    let mut left = rows;
+    for line in Remote::lines(response).lines() {
+        let answered = line.map_err(|error| server.broken(&error))?;
+        left = left.checked_sub(1).ok_or_else(|| server.broken(&Ahead))?;
+        let line = match serde_json::from_str(&answered).map_err(|error| server.broken(&error))? {
+            Answered::Decided(marked) => {
+                Line::Decided(Box::new(Answer { replayed: marked.replayed, ..marked.answer }))
+            }
+            Answered::Refused(Problem { code, detail, errors, .. }) => Line::Refused { code, detail, errors },
+        };
+        if lines.send(line).is_err() {
+            return Ok(());
+        }
+    }
+    if left == 0 { Ok(()) } else { Err(server.broken(&Short { left })) }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it has more lines than were asked for")]
+struct Ahead;
+
+#[derive(Debug, thiserror::Error)]
+#[error("{left} lines are missing; what was sent may have been recorded")]
+struct Short {
+    left: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(input: &[u8]) -> Vec<Vec<u8>> {
+        Lines(BufReader::with_capacity(7, input)).collect::<io::Result<_>>().unwrap()
+    }
+
+    #[test]
+    fn lines_end_with_or_without_a_newline() {
+        assert_eq!(lines(b"a\nbb\r\n\nlast without end"), [&b"a"[..], b"bb", b"", b"last without end"]);
+        assert!(lines(b"").is_empty());
+    }
+
+    #[test]
+    fn an_endless_line_is_cut_one_byte_above_the_limit() {
+        let mut input = vec![b'x'; Limits::REQUEST.bytes * 3];
+        input.extend(b"\nnext\n");
+        let lines = lines(&input);
+        assert_eq!(lines.iter().map(Vec::len).collect::<Vec<_>>(), [Limits::REQUEST.bytes + 1, 4]);
+    }
+
+    #[test]
+    fn a_line_is_decided_under_the_policy_of_the_command_or_not_at_all() {
+        let (policy, version) = ("p".parse().unwrap(), "1.0.0".parse().unwrap());
+        let sift = |version, line: &str| under(&policy, version, line.as_bytes().to_vec());
+        assert_eq!(sift(None, "{\"policy\":\"p\"}").unwrap(), b"{\"policy\":\"p\"}");
+        assert_eq!(sift(None, " {\"a\":1}").unwrap(), b" {\"policy\":\"p\",\"a\":1}");
+        let both = sift(Some(&version), "{\"a\":1}").unwrap();
+        assert_eq!(both, b"{\"policy\":\"p\",\"version\":\"1.0.0\",\"a\":1}");
+        let other = sift(Some(&version), "{\"policy\":\"q\",\"version\":\"2.0.0\"}").unwrap_err();
+        assert_eq!(
+            other.iter().filter_map(|fault| fault.pointer.as_deref()).collect::<Vec<_>>(),
+            ["/policy", "/version"]
+        );
+        assert_eq!(sift(None, "no json").unwrap(), b"no json");
+    }
+
+    #[test]
+    fn a_separator_that_is_no_comma_is_named() {
+        let header = |line: &str| {
+            let mut reader = csv::Reader::from_reader(line.as_bytes());
+            reader.headers().unwrap().clone()
+        };
+        for (line, expected) in [
+            ("a;b;c", Some("semicolon")),
+            ("a\tb", Some("tab")),
+            ("a|b|c", Some("vertical bar")),
+            ("a;b,c;d", Some("semicolon")),
+            ("a,b,c", None),
+            ("a,b;c,d", None),
+            ("a", None),
+        ] {
+            assert_eq!(separator(&header(line)), expected, "{line}");
+        }
+    }
+}
