@@ -10,6 +10,7 @@
 //! | [`trust`] | sign and log keyring versions |
 //! | [`export`] | write evidence for an auditor |
 //! | [`records`] | read what was recorded |
+//! | [`confirm`] | record what was really done |
 //! | [`explain`], [`replay`] | say why, and evaluate recorded signals again |
 //! | [`mod@build`] | verify the release that decides, and log it |
 //! | [`provenance`] | where a decision comes from, as it was when it was made |
@@ -26,6 +27,7 @@ pub mod batch;
 pub mod build;
 pub mod bundles;
 pub mod checkpoint;
+pub mod confirm;
 pub mod edge;
 pub mod error;
 pub mod execute;

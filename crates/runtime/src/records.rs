@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use chancery_store::{
-    Activation, Cursor, DecisionFilter, DecisionRecord, DecisionSummary, Entry, Head, Order, PublishedBundle,
+    Activation, ConfirmationState, Cursor, DecisionFilter, DecisionRecord, DecisionSummary, Entry, Head, Order, PublishedBundle,
     Settings, Stats, StatsRow, Store, StoreError, StoredCheckpoint,
 };
 

@@ -96,6 +96,19 @@ pub struct DecisionFilter {
     pub resolution: Option<ResolutionStatus>,
     /// What was decided on. No index helps: every decision is looked at.
     pub resource: Option<EntityUid>,
+    /// Whether it was confirmed what was really done.
+    pub confirmation: Option<ConfirmationState>,
+    /// The outcome that holds came before this time: the decision, or the resolution where there was a case.
+    pub effective_before: Option<Timestamp>,
+}
+
+/// Whether what was really done after a decision was confirmed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConfirmationState {
+    /// It has an outcome that can be acted upon, and no confirmation.
+    Missing,
+    /// It was confirmed.
+    Given,
 }
 
 /// Which end of the log a list begins at.

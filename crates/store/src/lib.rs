@@ -41,7 +41,7 @@ mod tests;
 
 pub use self::bundle::{PublishedBundle, StoredBundle};
 pub use self::decision::{
-    CurrentState, Cursor, DecisionFilter, DecisionPage, DecisionRecord, DecisionSummary, Order, Stats,
+    ConfirmationState, CurrentState, Cursor, DecisionFilter, DecisionPage, DecisionRecord, DecisionSummary, Order, Stats,
     StatsRow,
 };
 pub use self::entry::{

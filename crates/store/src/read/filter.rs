@@ -8,7 +8,7 @@ use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::Sqlite;
 
-use crate::decision::DecisionFilter;
+use crate::decision::{ConfirmationState, DecisionFilter};
 use crate::error::StoreError;
 
 /// A bound value.
@@ -63,6 +63,20 @@ impl Condition {
         if let Some(resolution) = filter.resolution {
             condition.and_bare("d.execution_state = 'pending_override'");
             condition.and("r.resolution = ?", Value::Text(resolution.as_str().to_owned()));
+        }
+        match filter.confirmation {
+            Some(ConfirmationState::Missing) => condition.and_bare(
+                "(d.execution_state = 'completed' OR r.log_index IS NOT NULL) AND NOT EXISTS \
+                 (SELECT 1 FROM confirmations c WHERE c.tenant = d.tenant AND c.execution_id = d.execution_id)",
+            ),
+            Some(ConfirmationState::Given) => condition.and_bare(
+                "EXISTS \
+                 (SELECT 1 FROM confirmations c WHERE c.tenant = d.tenant AND c.execution_id = d.execution_id)",
+            ),
+            None => {}
+        }
+        if let Some(before) = filter.effective_before {
+            condition.and("coalesce(r.resolved_at, d.executed_at) < ?", Value::Text(before.to_string()));
         }
         for (name, value) in &filter.labels {
             condition.and(
