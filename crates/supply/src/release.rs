@@ -146,7 +146,7 @@ impl Check {
             Self::Signature => "build.signature",
             Self::Bundle => "build.bundle",
             Self::Envelope => "build.envelope",
-            Self::Binary => "build.binary",
+            Self::Binary => "build.binding",
             Self::Sbom => "build.sbom",
         }
     }
@@ -382,7 +382,7 @@ mod tests {
         let release = Release::new();
         let (key, good) = (key(), release.files());
         let fails = |files: Files<'_>, checks: &[&str]| assert_eq!(wrong(&files, key.public_key()).0, checks);
-        fails(Files { binary: Some(Digest::of(b"prograM")), ..good }, &["build.binary"]);
+        fails(Files { binary: Some(Digest::of(b"prograM")), ..good }, &["build.binding"]);
         let mut sbom = release.sbom.clone();
         sbom[10] ^= 1;
         fails(Files { sbom: Some(&sbom), ..good }, &["build.sbom"]);
@@ -403,7 +403,7 @@ mod tests {
         let all = ["build.statement", "build.signature", "build.bundle", "build.envelope"];
         assert_eq!(
             wrong(&Files { identity: cut, ..good }, key.public_key()),
-            (all.to_vec(), vec!["build.key", "build.binary", "build.sbom"])
+            (all.to_vec(), vec!["build.key", "build.binding", "build.sbom"])
         );
     }
 
@@ -421,7 +421,7 @@ mod tests {
     fn what_is_not_there_is_not_checked_and_said_to_be_so() {
         let release = Release::new();
         let files = Files { identity: &release.identity, ..Files::default() };
-        let missing = ["build.signature", "build.bundle", "build.envelope", "build.binary", "build.sbom"];
+        let missing = ["build.signature", "build.bundle", "build.envelope", "build.binding", "build.sbom"];
         assert_eq!(wrong(&files, key().public_key()), (vec![], missing.to_vec()));
     }
 
