@@ -6,13 +6,13 @@ use crate::bundles::{self, Activated, ActivationRequest, Files, SignedBundle};
 use crate::edge::{Clock, Entropy, EntropyError};
 use crate::execute::Caller;
 use crate::home::Home;
-use crate::init::{Commitments, InitRequest, Roots, init};
+use crate::init::{Commitments, Holder, InitRequest, Roots, init};
 use crate::keys::{self, KeyName, ServerKeys};
 use crate::runtime::{OpenError, Options, Runtime};
 use chancery_core::b64;
 use chancery_core::digest::{Digest, sha256};
 use chancery_core::dsse::{Envelope, IN_TOTO};
-use chancery_core::key::SigningKey;
+use chancery_core::key::{Signer as _, SigningKey};
 use chancery_core::keyring::Role;
 use chancery_core::sigstore::MessageBundle;
 use chancery_core::statement::{BuildIdentity, Environment, Git, Sbom, Statement, Subject};
@@ -109,8 +109,7 @@ impl TestLog {
                     subject: role.to_string(),
                     roles: vec![role],
                 };
-                request.enrol =
-                    vec![holder(build_key(), Role::Build), holder(other_key(), Role::Erasure)];
+                request.enrol = vec![holder(build_key(), Role::Build), holder(other_key(), Role::Erasure)];
             })
         }))
     }
@@ -144,6 +143,10 @@ impl TestLog {
             log: Arc::new(self.prepared.key(KeyName::Log)),
             vault: keys::seed(&self.prepared.key(KeyName::Vault)).unwrap(),
         }
+    }
+
+    pub(crate) fn runtime_key(&self) -> SigningKey {
+        self.prepared.key(KeyName::Runtime)
     }
 
     pub(crate) fn options(&self) -> Options {
