@@ -7,7 +7,7 @@
 //! buildDefinition    buildType             https://chancery.dev/build/cargo/v1
 //!                    externalParameters    what was asked for: repository, ref, program, platform
 //!                    internalParameters    the compiler
-//!                    resolvedDependencies  the commit; Cargo.lock
+//!                    resolvedDependencies  the commit, annotated `dirty` where the tree differed; Cargo.lock
 //! runDetails         builder.id            who built
 //!                    metadata              invocationId, where the builder has one
 //!                    byproducts            the bill of materials
@@ -89,7 +89,7 @@ pub fn check_key(key: &PublicKey) -> Result<(), IdentityError> {
 }
 
 fn provenance(facts: &Facts<'_>, bill: &Summary, sbom: &Sbom) -> Map<String, Value> {
-    let Git { commit, repository, tag, .. } = &facts.git;
+    let Git { commit, repository, tag, dirty } = &facts.git;
     let uri = source_uri(repository);
     let reference = tag.as_ref().map(|tag| format!("refs/tags/{tag}"));
     let at = reference.as_ref().unwrap_or(commit);
@@ -108,12 +108,16 @@ fn provenance(facts: &Facts<'_>, bill: &Summary, sbom: &Sbom) -> Map<String, Val
     if let (Some(invocation), Value::Object(members)) = (&facts.invocation, &mut run) {
         members.insert("metadata".to_owned(), json!({"invocationId": invocation}));
     }
+    let mut source = json!({"digest": {"gitCommit": commit}, "uri": format!("{uri}@{at}")});
+    if let (true, Value::Object(members)) = (*dirty, &mut source) {
+        members.insert("annotations".to_owned(), json!({"dirty": true}));
+    }
     let definition = json!({
         "buildType": BUILD_TYPE,
         "externalParameters": external,
         "internalParameters": {"toolchain": facts.toolchain},
         "resolvedDependencies": [
-            {"digest": {"gitCommit": commit}, "uri": format!("{uri}@{at}")},
+            source,
             {"digest": {"sha256": facts.lockfile}, "name": "Cargo.lock"},
         ],
     });
@@ -232,6 +236,15 @@ pub(crate) mod tests {
         assert_eq!(slsa["runDetails"]["byproducts"][0]["digest"]["sha256"], json!(Digest::of(&bill)));
         let payload = statement.to_payload().unwrap();
         assert_eq!(Statement::<BuildIdentity>::parse_unverified(payload.as_bytes()).unwrap(), statement);
+    }
+
+    #[test]
+    fn a_changed_tree_is_told_in_slsas_words_too() {
+        let (key, bill) = (key(), bill());
+        let mut facts = facts(b"program", &bill, key.public_key());
+        facts.git.dirty = true;
+        let slsa = json!(statement(facts).unwrap().predicate.slsa_provenance);
+        assert_eq!(slsa["buildDefinition"]["resolvedDependencies"][0]["annotations"], json!({"dirty": true}));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The command line: one file for each command, and the way from an error to an exit code.
 
 mod batch;
+mod build;
 mod bundle;
 mod completions;
 mod decide;
@@ -91,6 +92,9 @@ enum Command {
     /// Check, sign, publish and activate policy bundles.
     #[command(subcommand)]
     Bundle(bundle::Command),
+    /// Name, sign and check the builds that decide.
+    #[command(subcommand)]
+    Build(build::Command),
     /// Make and look at keys.
     #[command(subcommand)]
     Key(key::Command),
@@ -113,7 +117,7 @@ impl Command {
     fn may_use_server(&self) -> bool {
         match self {
             Self::Decide(_) | Self::Decision(_) | Self::Export(_) | Self::Bundle(_) | Self::Log(_) => true,
-            Self::Verify(_) | Self::Completions(_) | Self::Man(_) => true,
+            Self::Verify(_) | Self::Build(_) | Self::Completions(_) | Self::Man(_) => true,
             _ => false,
         }
     }
@@ -164,6 +168,7 @@ fn run(arguments: Arguments, edge: &Edge) -> Result<Exit, Failure> {
         Command::Decision(command) => decision::run(command, &home),
         Command::Export(command) => export::run(command, &home),
         Command::Verify(command) => verify::run(command, output),
+        Command::Build(command) => build::run(command, &home),
         Command::Bundle(command) => bundle::run(command, &home),
         Command::Key(command) => key::run(command, &home),
         Command::Log(command) => log::run(command, &home),
