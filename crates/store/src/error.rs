@@ -80,7 +80,7 @@ pub enum StoreError {
     Stopped,
 
     /// What was read is not what this program writes.
-    #[error("the table `{table}` is damaged at `{key}`: run fsck, do not go on")]
+    #[error("the table `{table}` is damaged at `{key}`: do not go on")]
     Corrupt {
         /// The table.
         table: &'static str,

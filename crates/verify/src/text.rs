@@ -32,8 +32,9 @@ impl fmt::Display for Report {
         self.write_counts(f)?;
         writeln!(f)?;
         self.checks.iter().try_for_each(|check| write_check(f, check))?;
-        let places =
-            self.checks.iter().flat_map(|check| check.places.iter().map(move |place| (check, place)));
+        // What nobody asked for and does not fail is told in its line; its places would hide those that matter.
+        let asked = self.checks.iter().filter(|check| check.required || check.result == CheckResult::Fail);
+        let places = asked.flat_map(|check| check.places.iter().map(move |place| (check, place)));
         for (at, (check, place)) in places.enumerate() {
             if at == 0 {
                 writeln!(f, "\nplaces")?;

@@ -124,7 +124,8 @@ impl Failure {
             }
             (_, Cause::Unavailable) => "nothing was recorded; when the cause is gone, run the command again",
             (_, Cause::Corrupt) => {
-                "stop writing, keep a copy of the database, and run `chancery fsck --full`"
+                "stop writing, keep a copy of the database, and see what `chancery fsck --full` finds; docs/runbook.md \
+                 goes on from there"
             }
         };
         Self::new(exit, message).help(help)

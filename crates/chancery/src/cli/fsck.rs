@@ -31,7 +31,10 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    let report = report.map_err(|error| Failure::because(Exit::Runtime, "cannot read the store", &error))?;
+    let report = report.map_err(|error| {
+        Failure::because(Exit::Runtime, "cannot read the store to its end", &error)
+            .help("go on with the newest copy that `chancery fsck --full` finds clean; docs/runbook.md has the steps")
+    })?;
     home.output.print(&report, describe)?;
     Ok(if report.is_clean() { Exit::Ok } else { Exit::VerificationFailed })
 }

@@ -214,9 +214,13 @@ fn a_decision_without_build_identity_needs_to_be_asked_for() {
     let mut world = World::new(claims());
     world.decide_as("claim-1", SMALL, |decision| decision.runtime.build_identity = None);
     let plan = Plan { build: false, ..Plan::default() };
-    assert_incomplete(&report(&world, &plan, &Ask::default()), &[CheckId::BuildBinding]);
+    let strict = report(&world, &plan, &Ask::default());
+    assert_incomplete(&strict, &[CheckId::BuildBinding]);
+    assert!(strict.to_string().contains("\nplaces\n"), "{strict}");
     let lenient = Ask { without: "build".parse().unwrap(), ..Ask::default() };
-    assert_eq!(report(&world, &plan, &lenient).summary, "verified, without build: 1 decision, 1 reproduced");
+    let lenient = report(&world, &plan, &lenient);
+    assert_eq!(lenient.summary, "verified, without build: 1 decision, 1 reproduced");
+    assert!(!lenient.to_string().contains("\nplaces\n"), "{lenient}");
 }
 
 #[test]
