@@ -138,7 +138,7 @@ impl<F: Failure> From<F> for Problem {
 }
 
 /// An error and its sources in one line, for the operator.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

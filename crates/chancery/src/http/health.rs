@@ -11,7 +11,7 @@ use chancery_runtime::{OpenError, Runtime};
 use serde::Serialize;
 
 use super::decisions::json;
-use super::error::Problem;
+use super::error::{Problem, chain};
 use super::metrics;
 use super::state::State;
 
@@ -62,8 +62,9 @@ pub(super) async fn readyz(Extract(state): Extract<State>) -> Result<Response, P
     let checks = state.blocking(move |runtime| Ok(checks(runtime, now, &database))).await?;
     let ready = checks.iter().all(|check| check.ok);
     if !ready {
-        let failed: Vec<_> = checks.iter().filter(|check| !check.ok).map(|check| check.name).collect();
-        tracing::warn!(?failed, "not ready");
+        for check in checks.iter().filter(|check| !check.ok) {
+            tracing::warn!(check = check.name, detail = check.detail, "not ready");
+        }
     }
     let (status, word) =
         if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
@@ -74,6 +75,7 @@ fn checks(runtime: &Runtime, now: Timestamp, database: &Path) -> Vec<Check> {
     let (store, keys) = match runtime.ready() {
         Ok(()) => (Ok(()), Ok(())),
         Err(error @ OpenError::Key { .. }) => (Ok(()), Err(error.to_string())),
+        Err(error @ OpenError::Sign { .. }) => (Ok(()), Err(chain(&error))),
         Err(error) => (Err(error.to_string()), Err("not looked at, the store comes first".to_owned())),
     };
     vec![
