@@ -40,18 +40,22 @@ pub(super) fn private_key(session: &Session, uri: &KeyUri) -> Result<ObjectHandl
         [one] => *one,
         _ => return Err(Pkcs11Error::SeveralKeys { token, key }),
     };
-    for attribute in
-        session.get_attributes(found, &[AttributeType::Sign, AttributeType::AlwaysAuthenticate])?
-    {
-        match attribute {
-            Attribute::Sign(false) => return Err(Pkcs11Error::NotForSigning { token, key }),
-            Attribute::AlwaysAuthenticate(true) => {
-                return Err(Pkcs11Error::AlwaysAuthenticate { token, key });
-            }
-            _ => {}
-        }
-    }
+    let usage = session.get_attributes(found, &[AttributeType::Sign, AttributeType::AlwaysAuthenticate])?;
+    signs_unattended(&usage, uri)?;
     Ok(found)
+}
+
+/// Whether a key with these attributes signs without asking for its PIN again. What a token does not tell, a signature
+/// will.
+fn signs_unattended(usage: &[Attribute], uri: &KeyUri) -> Result<(), Pkcs11Error> {
+    let (token, key) = (uri.token().to_owned(), described(uri));
+    if usage.contains(&Attribute::Sign(false)) {
+        return Err(Pkcs11Error::NotForSigning { token, key });
+    }
+    if usage.contains(&Attribute::AlwaysAuthenticate(true)) {
+        return Err(Pkcs11Error::AlwaysAuthenticate { token, key });
+    }
+    Ok(())
 }
 
 /// The public half of a private key: the object with its id, or where ids are missing or shared, with its label.
@@ -162,6 +166,10 @@ pub(super) fn generate(
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
+        // Tokens differ in what a key may do that nobody asked for.
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
     ]);
     let (public, private) = session.generate_key_pair(&mechanism, &public, &private)?;
     let pair = Pair { public, private };
@@ -259,6 +267,17 @@ mod tests {
         let error = parse_public(&p384, &[4; 97]).unwrap_err();
         assert!(error.to_string().contains("06052b81040022"), "{error}");
         assert!(matches!(parse_public(&[], &[]), Err(Pkcs11Error::Curve { .. })));
+    }
+
+    #[test]
+    fn keys_that_do_not_sign_unattended_are_refused() {
+        let uri: KeyUri = "pkcs11:token=t;object=o?module-path=/m".parse().unwrap();
+        let judge = |usage: &[Attribute]| signs_unattended(usage, &uri);
+        judge(&[]).unwrap();
+        judge(&[Attribute::Sign(true), Attribute::AlwaysAuthenticate(false)]).unwrap();
+        assert!(matches!(judge(&[Attribute::Sign(false)]), Err(Pkcs11Error::NotForSigning { .. })));
+        let asks = [Attribute::Sign(true), Attribute::AlwaysAuthenticate(true)];
+        assert!(matches!(judge(&asks), Err(Pkcs11Error::AlwaysAuthenticate { .. })));
     }
 
     #[test]
