@@ -224,11 +224,10 @@ fn read(
     let checkpoint =
         SignedCheckpoint::parse_unverified(&memory.checkpoint).map_err(|error| broken(error.into()))?;
     let size = checkpoint.checkpoint().size;
+    check_signer(&checkpoint, keyring, &settings.log_origin).map_err(|error| broken(error.into()))?;
     if size > head.size {
-        // Before the signature: the keyring version that has its key may be among what is missing.
         return Err(CheckpointError::Ahead { path: path.to_owned(), signed: size, log: head.size });
     }
-    check_signer(&checkpoint, keyring, &settings.log_origin).map_err(|error| broken(error.into()))?;
     let frontier =
         Frontier::from_parts(size, memory.frontier).map_err(|error: FrontierError| broken(error.into()))?;
     if frontier.root() != checkpoint.checkpoint().root {

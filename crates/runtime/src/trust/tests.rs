@@ -122,7 +122,7 @@ fn an_enrolled_key_signs_and_a_revoked_one_does_not() {
     );
     sign(&runtime.keyring(), &mut envelope, &log.root_key).unwrap();
     runtime.append_keyring(&envelope).unwrap();
-    let failing = [CheckId::KeyRevoked, CheckId::BundleSignature];
+    let failing = [CheckId::KeyRevoked, CheckId::BundleSignature, CheckId::PolicyActivated];
     let report = judge(&runtime, &runtime.root_pub().clone());
     let failed = report.checks.iter().filter(|check| check.result == CheckResult::Fail);
     assert!(
@@ -322,7 +322,12 @@ fn what_is_no_next_version_is_refused_by_its_checks_name() {
         ),
         ("another tenant", &|it| it.tenant = "other".parse().unwrap(), Refused, "keyring.chain"),
         ("another log", &|it| it.log_origin = "log.other/acme".to_owned(), Refused, "keyring.chain"),
-        ("expired", &|it| it.expires_at = later(-1), Caller, "key.validity"),
+        (
+            "expired",
+            &|it| (it.issued_at, it.expires_at) = (later(-30_000), later(-1)),
+            Caller,
+            "key.validity",
+        ),
         ("of the future", &|it| it.issued_at = later(11 * 60 * 1_000), Caller, "keyring.time"),
         ("older than the one before", &|it| it.issued_at = later(-61_000), Caller, "keyring.time"),
         ("for too long", &|it| it.expires_at = later(11 * 366 * DAY_MS), Caller, "keyring.validity"),
@@ -496,7 +501,7 @@ fn a_memory_that_no_log_key_signed_is_refused() {
     let error = log.try_open().unwrap_err();
     assert_eq!((error.whose(), error.code()), (Cause::Corrupt, "checkpoint.broken"), "{error}");
     std::fs::write(&path, memory).unwrap();
-    log.tamper(&format!("UPDATE checkpoints SET note = '{forged}'"));
+    log.tamper(&format!("UPDATE checkpoints SET note = CAST('{forged}' AS BLOB)"));
     let error = log.try_open().unwrap_err();
     assert_eq!((error.whose(), error.code()), (Cause::Corrupt, "checkpoint.broken"), "{error}");
 }
