@@ -8,6 +8,7 @@
 //! | [`bundles`] | sign, verify, publish and activate policy bundles |
 //! | [`checkpoint`] | sign the head of the log |
 //! | [`trust`] | sign and log keyring versions |
+//! | [`overrides`] | what people say to a decision that policy left to them |
 //! | [`export`] | write evidence for an auditor |
 //! | [`records`] | read what was recorded |
 //! | [`confirm`] | record what was really done |
@@ -38,6 +39,7 @@ pub mod fsck;
 pub mod home;
 pub mod init;
 pub mod keys;
+pub mod overrides;
 mod pool;
 pub mod provenance;
 mod recorded;

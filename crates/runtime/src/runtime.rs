@@ -12,6 +12,7 @@ use crate::error::{ExecuteError, store_cause, store_code, store_detail};
 use crate::failure::{Cause, Failure};
 use crate::home::Home;
 use crate::keys::{KeyError, ServerKeys};
+use crate::overrides::Due;
 use crate::pool::Pool;
 use crate::provenance::Chains;
 use crate::vault::{OpeningKey, Purpose, Vault, VaultError};
@@ -79,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) build: Option<DecidingBuild>,
     pub(crate) chains: Arc<Chains>,
     pub(crate) publisher: Mutex<Publisher>,
+    pub(crate) due: Mutex<Due>,
     snapshot: RwLock<Arc<Snapshot>>,
     /// Bundles that recorded decisions name, verified once. INVARIANT: content never changes under a hash.
     pub(crate) bundles: Mutex<HashMap<BundleHash, Arc<LoadedBundle>>>,
@@ -137,6 +139,7 @@ impl Runtime {
             build,
             chains: Arc::default(),
             publisher: Mutex::new(publisher),
+            due: Mutex::default(),
             snapshot: RwLock::new(Arc::new(Snapshot {
                 keyring: Arc::new(keyring),
                 in_force: HashMap::new(),

@@ -1,0 +1,137 @@
+//! What an approver has to see before they answer: the facts, the policies, the time, and what went before.
+
+use super::case::Case;
+use super::error::OverrideError;
+use crate::recorded::Inputs;
+use crate::runtime::Runtime;
+use chancery_core::ids::ExecutionId;
+use chancery_core::json::Value;
+use chancery_core::statement::{ExecutionState, Reason};
+use chancery_core::time::Timestamp;
+use chancery_store::{Cursor, DecisionFilter, Order};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Earlier decisions that are shown.
+const EARLIER_MAX: u32 = 10;
+/// The id of the resource of a request that has none.
+const NO_RESOURCE: &str = "-";
+
+/// A case with everything about it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Brief {
+    /// The case.
+    #[serde(flatten)]
+    pub case: Case,
+    /// How long it waits, ms.
+    pub age_ms: i64,
+    /// How long it can still be answered, ms; negative when its time is over.
+    pub left_ms: i64,
+    /// The signals that were decided on, as far as they are not erased.
+    pub signals: BriefSignals,
+    /// Why policy decided so.
+    pub reasons: Vec<Reason>,
+    /// The policies that determined the outcome.
+    pub policies: Vec<BriefPolicy>,
+    /// The caller's labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Earlier decisions on the same resource, the newest first, ten at the most.
+    pub earlier: Vec<Earlier>,
+}
+
+/// The recorded signals.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "left", rename_all = "lowercase")]
+pub enum BriefSignals {
+    /// All of them are there.
+    All {
+        /// By name, in canonical form.
+        values: Value,
+        /// The candidates, where the request had some.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        candidates: Option<Value>,
+    },
+    /// Some were erased, and the rest is not shown without them.
+    Some,
+    /// All were erased.
+    None,
+}
+
+/// A policy of the version that decided.
+#[derive(Clone, Debug, Serialize)]
+pub struct BriefPolicy {
+    /// Its `@id`.
+    pub id: String,
+    /// The file that it stands in.
+    pub file: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// An earlier decision.
+#[derive(Clone, Debug, Serialize)]
+pub struct Earlier {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The outcome that holds.
+    pub outcome: String,
+    /// What it is in.
+    pub state: ExecutionState,
+    /// When it was decided.
+    pub executed_at: Timestamp,
+    /// Its place in the log.
+    pub index: u64,
+}
+
+impl Runtime {
+    /// Everything that an approver has to see of a case. Reads and opens the recorded signals.
+    ///
+    /// # Errors
+    /// As [`Runtime::override_case`]; and when the opening or the bundle is damaged.
+    pub fn override_brief(&self, execution_id: &ExecutionId) -> Result<Brief, OverrideError> {
+        let inner = &self.inner;
+        let case = self.override_case(execution_id)?;
+        let unknown = || OverrideError::Unknown { execution_id: execution_id.clone() };
+        let recorded = inner.recorded(execution_id)?.ok_or_else(unknown)?;
+        let bundle = &recorded.loaded.bundle;
+        let decision = recorded.statement.decision;
+        let policies = decision.determining.iter().filter_map(|id| {
+            let (file, text) = bundle.policy_text(id)?;
+            Some(BriefPolicy { id: id.clone(), file: file.to_owned(), text: text.to_owned() })
+        });
+        let now = inner.clock.now();
+        Ok(Brief {
+            age_ms: now.saturating_diff_ms(case.executed_at),
+            left_ms: case.due.saturating_diff_ms(now),
+            signals: match recorded.inputs {
+                Inputs::Full { signals, candidates } => BriefSignals::All { values: signals, candidates },
+                Inputs::Partial => BriefSignals::Some,
+                Inputs::Erased => BriefSignals::None,
+            },
+            policies: policies.collect(),
+            reasons: decision.reasons,
+            labels: recorded.summary.labels,
+            earlier: self.earlier(&case, recorded.summary.index)?,
+            case,
+        })
+    }
+
+    fn earlier(&self, case: &Case, index: u64) -> Result<Vec<Earlier>, OverrideError> {
+        if case.resource.id() == NO_RESOURCE {
+            return Ok(Vec::new());
+        }
+        let same = DecisionFilter { resource: Some(case.resource.clone()), ..DecisionFilter::default() };
+        let page = self.inner.store.read(|reader| {
+            reader.decisions(&same, Order::NewestFirst, Some(Cursor::after(index)), EARLIER_MAX)
+        })?;
+        let earlier = page.items.into_iter().map(|summary| Earlier {
+            execution_id: summary.execution_id,
+            outcome: summary.current.outcome,
+            state: summary.current.state,
+            executed_at: summary.executed_at,
+            index: summary.index,
+        });
+        Ok(earlier.collect())
+    }
+}

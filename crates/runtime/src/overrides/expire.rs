@@ -1,0 +1,142 @@
+//! Ending cases whose time is over.
+//!
+//! ```text
+//! log ── decisions that wait, each read once ─► (due, execution id) in order ── due ≤ now ─► the case ─► resolution
+//! ```
+//! What is in memory only saves looking at every case each time. It is filled from the log, so nothing is lost with
+//! it; a case that somebody ended meanwhile is passed over when its time comes.
+
+use super::error::OverrideError;
+use crate::runtime::{Inner, Runtime};
+use chancery_core::ids::ExecutionId;
+use chancery_core::statement::{ExecutionState, ResolutionStatus};
+use chancery_core::time::Timestamp;
+use chancery_store::{Cursor, DecisionFilter, DecisionSummary, Order, Rejected, SubmitError};
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+/// Cases that are read, and resolutions that are handed to the log writer, at once.
+const AT_ONCE: u32 = 256;
+
+/// The cases that wait, in order of their ends.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    /// The newest decision that was looked at.
+    seen: Option<u64>,
+    cases: BTreeSet<(Timestamp, ExecutionId)>,
+}
+
+/// What came of a look at the clock.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Expired {
+    /// Cases that were ended because nobody had.
+    pub expired: u64,
+    /// Cases that their overrides had ended already, and that had no resolution yet.
+    pub ended: u64,
+}
+
+impl Runtime {
+    /// Ends every case whose time is over with a signed resolution. Blocks.
+    ///
+    /// Durable once it returns. May be called at any time and from several threads; costs next to nothing while
+    /// nothing is due.
+    ///
+    /// # Errors
+    /// The first [`OverrideError`]; the other cases are ended all the same, and those that failed are tried again at
+    /// the next call.
+    pub fn expire_due(&self) -> Result<Expired, OverrideError> {
+        let inner = &self.inner;
+        let mut due = inner.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = inner.clock.now();
+        let mut first = inner.look_for_cases(&mut due).err();
+        let mut expired = Expired::default();
+        let mut again = Vec::new();
+        loop {
+            let mut batch = Vec::new();
+            while let Some(next) = due.cases.first().filter(|(at, _)| *at <= now).cloned()
+                && batch.len() < usize::try_from(AT_ONCE).unwrap_or(usize::MAX)
+            {
+                due.cases.remove(&next);
+                batch.push(next);
+            }
+            if batch.is_empty() {
+                break;
+            }
+            inner.end_all(batch, now, &mut expired, |case, error| {
+                again.push(case);
+                first.get_or_insert(error);
+            });
+        }
+        due.cases.extend(again);
+        if expired != Expired::default() {
+            tracing::info!(expired = expired.expired, ended = expired.ended, "override cases ended");
+        }
+        first.map_or(Ok(expired), Err)
+    }
+}
+
+impl Inner {
+    /// Adds the cases of decisions that were made since the last time.
+    fn look_for_cases(&self, due: &mut Due) -> Result<(), OverrideError> {
+        let filter =
+            DecisionFilter { state: Some(ExecutionState::PendingOverride), ..DecisionFilter::default() };
+        let mut first = None;
+        loop {
+            let after = due.seen.map(Cursor::after);
+            let page =
+                self.store.read(|reader| reader.decisions(&filter, Order::OldestFirst, after, AT_ONCE))?;
+            for summary in page.items {
+                // A case whose bundle cannot be read is due at once, and said to be at every look.
+                let at = self.due_of(&summary).unwrap_or_else(|error| {
+                    first.get_or_insert(error);
+                    summary.executed_at
+                });
+                due.seen = Some(summary.index);
+                due.cases.insert((at, summary.execution_id));
+            }
+            if page.next.is_none() {
+                return first.map_or(Ok(()), Err);
+            }
+        }
+    }
+
+    /// When a decision's case ends.
+    pub(super) fn due_of(&self, summary: &DecisionSummary) -> Result<Timestamp, OverrideError> {
+        let loaded = self.bundle_of(summary)?;
+        let rule = loaded.bundle.manifest().overrides();
+        rule.and_then(|rule| summary.executed_at.checked_add_ms(rule.expires_ms()))
+            .ok_or_else(|| OverrideError::Rule { execution_id: summary.execution_id.clone() })
+    }
+
+    /// Ends cases, in as few transactions as the log writer makes of them.
+    fn end_all(
+        &self,
+        cases: Vec<(Timestamp, ExecutionId)>,
+        now: Timestamp,
+        expired: &mut Expired,
+        mut failed: impl FnMut((Timestamp, ExecutionId), OverrideError),
+    ) {
+        let mut tickets = Vec::with_capacity(cases.len());
+        for due in cases {
+            let queued = self.view(&due.1).and_then(|view| {
+                let case = self.case(view.record, &view.keyring, now)?;
+                let Some(ending) = case.ending(now) else { return Ok(None) };
+                let status = ending.status;
+                Ok(Some((self.store.enqueue_blocking(self.resolution(&case, ending)?)?, status)))
+            });
+            match queued {
+                Ok(Some((ticket, status))) => tickets.push((due, ticket, status)),
+                Ok(None) => {}
+                Err(error) => failed(due, error),
+            }
+        }
+        for (due, ticket, status) in tickets {
+            match (ticket.wait(), status) {
+                (Ok(_), ResolutionStatus::Expired) => expired.expired += 1,
+                (Ok(_), _) => expired.ended += 1,
+                (Err(SubmitError::Rejected(Rejected::Second { .. })), _) => {}
+                (Err(error), _) => failed(due, error.into()),
+            }
+        }
+    }
+}
