@@ -41,8 +41,8 @@ mod tests;
 
 pub use self::bundle::{PublishedBundle, StoredBundle};
 pub use self::decision::{
-    ConfirmationState, CurrentState, Cursor, DecisionFilter, DecisionPage, DecisionRecord, DecisionSummary, Order, Stats,
-    StatsRow,
+    ConfirmationState, CurrentState, Cursor, DecisionFilter, DecisionPage, DecisionRecord, DecisionSummary,
+    Order, Stats, StatsRow,
 };
 pub use self::entry::{
     Appended, Body, EncryptedOpening, ErasedExecution, NewActivation, NewBuildIdentity, NewConfirmation,
@@ -53,7 +53,8 @@ pub use self::error::{Class, StoreError};
 pub use self::hook::{OnStep, Step, StepHook};
 pub use self::open::{Clock, Options, Settings, Store};
 pub use self::read::{
-    Activation, BuildIdentityRecord, CaseRecord, Entry, Head, InForce, Reader, StoredCheckpoint, StoredOpening, TenantKey,
+    Activation, BuildIdentityRecord, CaseRecord, Entry, Head, InForce, Reader, StoredCheckpoint,
+    StoredOpening, TenantKey, Unverified, VerificationFilter, VerificationPage, VerificationRow,
 };
 pub use self::reject::{Rejected, SubmitError};
 pub use self::snapshot::{ENTRIES_PAGE, Entries, Selected, Snapshot};

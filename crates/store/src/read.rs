@@ -13,6 +13,7 @@ mod filter;
 mod log;
 mod overrides;
 mod trust;
+mod verifications;
 
 use chancery_core::b64;
 use chancery_core::digest::{BundleHash, ChainHash, Digest, LeafHash, RecordId, RootHash};
@@ -28,6 +29,7 @@ use crate::entry::EncryptedOpening;
 pub(crate) use self::decisions::known_decision;
 pub(crate) use self::log::{frontier, head, right_edge};
 pub use self::overrides::CaseRecord;
+pub use self::verifications::{Unverified, VerificationFilter, VerificationPage, VerificationRow};
 
 /// Reads inside one transaction: see [`Store::read`](crate::Store::read) and
 /// [`Snapshot::read`](crate::Snapshot::read).

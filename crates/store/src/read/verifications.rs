@@ -1,0 +1,256 @@
+//! Recorded verifications: lists, and which decisions have none.
+
+use std::ops::Range;
+
+use chancery_core::digest::{Fingerprint, RecordId};
+use chancery_core::ids::ExecutionId;
+use chancery_core::statement::Verdict;
+use chancery_core::time::Timestamp;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::{QueryableByName, RunQueryDsl as _};
+
+use super::Reader;
+use super::decisions::PAGE_MAX;
+use super::filter::{Condition, FILTERED, Value, query};
+use crate::decision::{Cursor, DecisionFilter};
+use crate::error::StoreError;
+use crate::value::{Word as _, from_sql, from_word, parse, to_sql};
+
+const TABLE: &str = "verifications";
+
+/// A recorded verification: its columns.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct VerificationRow {
+    /// Its place in the log.
+    pub index: u64,
+    /// The decision.
+    pub execution_id: ExecutionId,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// What all checks came to.
+    pub verdict: Verdict,
+    /// `envelope.signature`; none where it was not checked.
+    pub signature_verified: Option<bool>,
+    /// `build.binding`.
+    pub runtime_verified: Option<bool>,
+    /// `statement.schema`.
+    pub schema_compatible: Option<bool>,
+    /// When.
+    pub verified_at: Timestamp,
+    /// By which verifier.
+    pub verifier: String,
+}
+
+/// Which verifications are meant. Everything that is given has to hold; [`Default`] means all.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct VerificationFilter {
+    /// Of this execution.
+    pub execution_id: Option<ExecutionId>,
+    /// With this verdict.
+    pub verdict: Option<Verdict>,
+    /// Made at this time or later.
+    pub from: Option<Timestamp>,
+    /// Made before this time.
+    pub to: Option<Timestamp>,
+}
+
+/// A page of verifications, and where the next one begins.
+#[derive(Clone, Debug)]
+pub struct VerificationPage {
+    /// The verifications, the newest first.
+    pub items: Vec<VerificationRow>,
+    /// Present if there may be more.
+    pub next: Option<Cursor>,
+}
+
+/// A decision that was never verified.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unverified {
+    /// Its place in the log.
+    pub index: u64,
+    /// Its id.
+    pub execution_id: ExecutionId,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// `H(PAE)` of it.
+    pub record_id: RecordId,
+    /// Whether nothing happened to it since, and nothing can but a verification: no case, confirmation or erasure.
+    pub is_plain: bool,
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = BigInt)]
+    log_index: i64,
+    #[diesel(sql_type = Text)]
+    execution_id: String,
+    #[diesel(sql_type = Text)]
+    execution_fingerprint: String,
+    #[diesel(sql_type = Text)]
+    verdict: String,
+    #[diesel(sql_type = Nullable<Bool>)]
+    signature_verified: Option<bool>,
+    #[diesel(sql_type = Nullable<Bool>)]
+    runtime_verified: Option<bool>,
+    #[diesel(sql_type = Nullable<Bool>)]
+    schema_compatible: Option<bool>,
+    #[diesel(sql_type = Text)]
+    verified_at: String,
+    #[diesel(sql_type = Text)]
+    verifier: String,
+}
+
+impl Row {
+    fn parse(self) -> Result<VerificationRow, StoreError> {
+        let key = self.log_index;
+        Ok(VerificationRow {
+            index: from_sql(TABLE, key, key)?,
+            execution_id: parse(TABLE, key, &self.execution_id)?,
+            fingerprint: parse(TABLE, key, &self.execution_fingerprint)?,
+            verdict: from_word(TABLE, key, &self.verdict)?,
+            signature_verified: self.signature_verified,
+            runtime_verified: self.runtime_verified,
+            schema_compatible: self.schema_compatible,
+            verified_at: parse(TABLE, key, &self.verified_at)?,
+            verifier: self.verifier,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct UnverifiedRow {
+    #[diesel(sql_type = BigInt)]
+    log_index: i64,
+    #[diesel(sql_type = Text)]
+    execution_id: String,
+    #[diesel(sql_type = Text)]
+    execution_fingerprint: String,
+    #[diesel(sql_type = Text)]
+    record_id: String,
+    #[diesel(sql_type = Bool)]
+    is_plain: bool,
+}
+
+impl UnverifiedRow {
+    fn parse(self) -> Result<Unverified, StoreError> {
+        let key = self.log_index;
+        Ok(Unverified {
+            index: from_sql("decisions", key, key)?,
+            execution_id: parse("decisions", key, &self.execution_id)?,
+            fingerprint: parse("decisions", key, &self.execution_fingerprint)?,
+            record_id: parse("log_entries", key, &self.record_id)?,
+            is_plain: self.is_plain,
+        })
+    }
+}
+
+const COLUMNS: &str = "v.log_index, v.execution_id, v.execution_fingerprint, v.verdict, v.signature_verified, \
+     v.runtime_verified, v.schema_compatible, v.verified_at, v.verifier";
+
+/// Nothing but the decision and verifications of it: a part of a condition over `d`.
+const PLAIN: &str = "(d.execution_state <> 'pending_override' AND NOT EXISTS \
+     (SELECT 1 FROM confirmations c WHERE c.tenant = d.tenant AND c.execution_id = d.execution_id) AND NOT EXISTS \
+     (SELECT 1 FROM erasure_subjects s WHERE s.tenant = d.tenant AND s.execution_id = d.execution_id))";
+
+const HAS_VERIFICATION: &str =
+    "EXISTS (SELECT 1 FROM verifications v WHERE v.tenant = d.tenant AND v.execution_id = d.execution_id)";
+
+impl Reader<'_> {
+    /// A page of verifications, the newest first, at most `limit` (and at most 1,000), beyond `after`.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn verifications(
+        &mut self,
+        filter: &VerificationFilter,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<VerificationPage, StoreError> {
+        let limit = limit.clamp(1, PAGE_MAX);
+        let mut condition = Condition { sql: String::new(), values: Vec::new() };
+        condition.and("v.tenant = ?", Value::Text(self.tenant.to_string()));
+        for (sql, value) in [
+            ("v.execution_id = ?", filter.execution_id.as_ref().map(ToString::to_string)),
+            ("v.verdict = ?", filter.verdict.map(|verdict| verdict.word().to_owned())),
+            ("v.verified_at >= ?", filter.from.map(|time| time.to_string())),
+            ("v.verified_at < ?", filter.to.map(|time| time.to_string())),
+        ] {
+            if let Some(value) = value {
+                condition.and(sql, Value::Text(value));
+            }
+        }
+        if let Some(after) = after {
+            condition.and("v.log_index < ?", Value::Number(to_sql(after.index)));
+        }
+        let sql = format!(
+            "SELECT {COLUMNS} FROM verifications v WHERE {} ORDER BY v.log_index DESC LIMIT {limit}",
+            condition.sql
+        );
+        let items = self.rows(sql, condition.values)?;
+        let full = u32::try_from(items.len()).is_ok_and(|count| count == limit);
+        let next = items.last().filter(|_| full).map(|last| Cursor { index: last.index });
+        Ok(VerificationPage { items, next })
+    }
+
+    /// The rows of verifications whose entries lie in `range`, ascending: for `fsck`.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn verification_rows(&mut self, range: Range<u64>) -> Result<Vec<VerificationRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM verifications v WHERE v.tenant = ? AND v.log_index >= ? AND v.log_index < ? \
+             ORDER BY v.log_index"
+        );
+        let values = vec![
+            Value::Text(self.tenant.to_string()),
+            Value::Number(to_sql(range.start)),
+            Value::Number(to_sql(range.end)),
+        ];
+        self.rows(sql, values)
+    }
+
+    /// The decisions in `range` of the log that `filter` means and that have no verification, ascending, at most
+    /// `limit` of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn unverified(
+        &mut self,
+        filter: &DecisionFilter,
+        range: Range<u64>,
+        limit: u32,
+    ) -> Result<Vec<Unverified>, StoreError> {
+        let condition = self.in_range(filter, range)?;
+        let sql = format!(
+            "SELECT d.log_index AS log_index, d.execution_id AS execution_id, \
+             d.execution_fingerprint AS execution_fingerprint, e.record_id AS record_id, {PLAIN} AS is_plain \
+             FROM {FILTERED} JOIN log_entries e ON e.tenant = d.tenant AND e.log_index = d.log_index \
+             WHERE {} AND NOT {HAS_VERIFICATION} ORDER BY d.log_index LIMIT {limit}",
+            condition.sql
+        );
+        let rows: Vec<UnverifiedRow> = query(sql, condition.values)
+            .load(self.connection)
+            .map_err(|error| StoreError::database("find decisions without a verification", error))?;
+        rows.into_iter().map(UnverifiedRow::parse).collect()
+    }
+
+    /// How many of the decisions in `range` that `filter` means have a verification.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the database.
+    pub fn count_verified(&mut self, filter: &DecisionFilter, range: Range<u64>) -> Result<u64, StoreError> {
+        let condition = self.in_range(filter, range)?;
+        let sql = format!(
+            "SELECT count(*) AS value FROM {FILTERED} WHERE {} AND {HAS_VERIFICATION}",
+            condition.sql
+        );
+        Ok(self.numbers(sql, condition.values, "count verifications")?.first().copied().unwrap_or(0))
+    }
+
+    fn rows(&mut self, sql: String, values: Vec<Value>) -> Result<Vec<VerificationRow>, StoreError> {
+        let rows: Vec<Row> = query(sql, values)
+            .load(self.connection)
+            .map_err(|error| StoreError::database("read verifications", error))?;
+        rows.into_iter().map(Row::parse).collect()
+    }
+}
