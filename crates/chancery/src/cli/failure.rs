@@ -103,6 +103,10 @@ impl Failure {
             ("key.missing", _) => {
                 "put the key back from its copy, or name its folder with `keys` in chancery.toml"
             }
+            ("key.invalid", _) => {
+                "put the key file back from its copy; `chancery key generate` and `cosign generate-key-pair` show what \
+                 one looks like"
+            }
             ("key.password", _) => {
                 "the password comes from `password_file` in chancery.toml, else from `CHANCERY_PASSWORD`, else from a \
                  prompt; `chancery config show --origin` tells which"
@@ -114,6 +118,10 @@ impl Failure {
             ("bundle.published", _) => "raise `version` in bundle.toml: a version never changes",
             ("bundle.signature", _) => "sign it: `chancery bundle sign FOLDER`",
             ("init.exists", _) => "run `chancery init` in another folder",
+            ("keyring.chain" | "keyring.root", _) => {
+                "`chancery trust keyring show` has the newest version; draft the next one from it and sign again"
+            }
+            ("keyring.in_force", _) => "`chancery bundle history` shows who put what in force",
             (_, Cause::Caller) => "correct the input and run the command again",
             (_, Cause::Conflict) => {
                 "look at what is recorded: `chancery decision list`, `chancery bundle history`"

@@ -13,13 +13,11 @@ use chancery_runtime::init::{Commitments, Holder, InitRequest, Initialised, Root
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::custody::{self, ROOT_PASSWORD_VARIABLE};
 use super::open::{Home, PASSWORD_VARIABLE, home_of, own_digest};
 use super::password::{self, Password};
 use super::{Exit, Failure, folder, signer};
 use crate::config;
-
-/// The variable that holds the password of the root key.
-const ROOT_PASSWORD_VARIABLE: &str = "CHANCERY_ROOT_PASSWORD";
 
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
@@ -105,7 +103,7 @@ fn roots(arguments: &Arguments, home: &Home<'_>) -> Result<Option<Roots>, Failur
     if let Some(path) = &arguments.root_pub {
         let root = read_root(path)?;
         let file = arguments.root_password_file.as_deref();
-        let open = |key: &String| signer::open(key, file, home);
+        let open = |key: &String| custody::open_root(key, file, home);
         let signers = arguments.root_key.iter().map(open).collect::<Result<_, _>>()?;
         return Ok(Some(Roots::Given { root, signers }));
     }
@@ -279,7 +277,8 @@ pub(super) fn for_demo(
         build_key: Vec::new(),
     };
     password::store(&folder.join("password"), password)?;
-    let demo = Home { config: folder.join(config::FILE_NAME), output: home.output, edge: home.edge, server: None };
+    let demo =
+        Home { config: folder.join(config::FILE_NAME), output: home.output, edge: home.edge, server: None };
     make(&arguments, &demo, password.clone(), None)?;
     Ok(())
 }

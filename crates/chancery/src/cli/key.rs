@@ -1,17 +1,22 @@
-//! `chancery key generate|show`.
+//! `chancery key generate|show|enroll|revoke`.
 
 use std::path::{Path, PathBuf};
 
-use chancery_core::key::{Algorithm, PublicKey, Signer, SigningKey, pem};
+use chancery_core::key::{Algorithm, KeyId, PublicKey, Signer, SigningKey, pem};
+use chancery_core::keyring::{Change, KeyEntry, Role};
+use chancery_core::time::Timestamp;
+use chancery_runtime::init::BUILD_AGE_MS;
 use chancery_runtime::keys::{self, KeyError};
 use chancery_supply::pkcs11;
 use clap::ValueEnum;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::instant::parse_instant;
+
+use super::custody::{self, Known, Signing};
 use super::open::{Home, PASSWORD_VARIABLE};
-use super::password;
-use super::{Exit, Failure, signer};
+use super::{Exit, Failure, init, password, signer, trust};
 
 /// Subcommands of `key`.
 #[derive(Debug, clap::Subcommand)]
@@ -40,6 +45,51 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
+    /// Enrol a public key in the next keyring version, which the root keys sign.
+    Enroll(Enroll),
+    /// Revoke a key in the next keyring version, for ever, from a log index on.
+    Revoke {
+        /// The key.
+        #[arg(value_name = "KEYID")]
+        key: KeyId,
+        /// Why, for whoever reads the log.
+        #[arg(long)]
+        reason: String,
+        /// The first log index at which it counts for nothing; it may lie in the past. Default: the log's size.
+        #[arg(long, value_name = "N")]
+        from_index: Option<u64>,
+        /// How many cosignatures a checkpoint needs from now on.
+        #[arg(long, value_name = "N")]
+        witness_quorum: Option<u32>,
+        #[command(flatten)]
+        signing: Signing,
+    },
+}
+
+/// Arguments of `key enroll`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Enroll {
+    /// The public key (SPKI PEM).
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// What it may sign: runtime, log, policy, build, witness, erasure, approver:ROLE. May be given several times.
+    #[arg(long, required = true)]
+    role: Vec<Role>,
+    /// Who holds it: an approver's or a witness's name. Default: the log's origin for a log key, `chancery-runtime` for
+    /// a runtime key.
+    #[arg(long)]
+    subject: Option<String>,
+    /// From when on (RFC 3339, or a date). Default: now; for a build key earlier, since releases are older than logs.
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    valid_from: Option<Timestamp>,
+    /// For how long from now. Default: as long as the keyring.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3660))]
+    valid_days: Option<u32>,
+    /// How many cosignatures a checkpoint needs from now on.
+    #[arg(long, value_name = "N")]
+    witness_quorum: Option<u32>,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 /// Algorithms of new keys.
@@ -133,8 +183,52 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
             };
             home.output.print(&Shown::from(&public), Shown::text)?;
         }
+        Command::Enroll(arguments) => {
+            return custody::propose(&arguments.signing, home, |known| enrolment(&arguments, known, home));
+        }
+        Command::Revoke { key, reason, from_index, witness_quorum, signing } => {
+            return custody::propose(&signing, home, |known| {
+                let from_index = from_index.or(known.size).ok_or_else(|| {
+                    Failure::usage(
+                        "the size of the log is not known here: say from which index the key is revoked",
+                    )
+                    .help("`--from-index N`; `chancery log head` shows the size where the log is")
+                })?;
+                let quorum = witness_quorum.map(|quorum| Change::WitnessQuorum(Some(quorum)));
+                Ok(std::iter::once(Change::Revoke { key, from_index, reason }).chain(quorum).collect())
+            });
+        }
     }
     Ok(Exit::Ok)
+}
+
+/// The key as the next version would have it.
+fn enrolment(arguments: &Enroll, known: &Known, home: &Home<'_>) -> Result<Vec<Change>, Failure> {
+    let newest = known.keyring.newest().predicate();
+    let subject = match (&arguments.subject, arguments.role.as_slice()) {
+        (Some(subject), _) => subject.clone(),
+        (None, [Role::Log]) => newest.log_origin.clone(),
+        (None, [Role::Runtime]) => "chancery-runtime".to_owned(),
+        (None, _) => {
+            return Err(Failure::usage("nobody is named who holds the key")
+                .help("`--subject NAME`: an approver's name, a witness's name, or what signs with the key"));
+        }
+    };
+    let now = home.edge.clock.now();
+    let earlier = now.checked_add_ms(-BUILD_AGE_MS).filter(|_| arguments.role == [Role::Build]);
+    let entry = KeyEntry {
+        key: init::read_public(&arguments.key)?,
+        revoked: None,
+        roles: arguments.role.clone(),
+        subject,
+        valid_from: arguments.valid_from.or(earlier).unwrap_or(now),
+        valid_until: match arguments.valid_days {
+            Some(days) => trust::days_from_now(days, home)?,
+            None => newest.expires_at,
+        },
+    };
+    let quorum = arguments.witness_quorum.map(|quorum| Change::WitnessQuorum(Some(quorum)));
+    Ok(std::iter::once(Change::Enrol(entry)).chain(quorum).collect())
 }
 
 fn new_key(kind: Kind, home: &Home<'_>) -> Result<SigningKey, Failure> {

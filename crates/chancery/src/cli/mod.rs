@@ -4,6 +4,7 @@ mod batch;
 mod build;
 mod bundle;
 mod completions;
+mod custody;
 mod decide;
 mod decision;
 mod demo;
@@ -18,10 +19,12 @@ mod mapping;
 mod open;
 mod output;
 mod password;
+mod plan;
 mod remote;
 mod serve;
 mod settings;
 mod signer;
+mod trust;
 mod verify;
 
 use std::ffi::OsString;
@@ -95,9 +98,12 @@ enum Command {
     /// Name, sign and check the builds that decide.
     #[command(subcommand)]
     Build(build::Command),
-    /// Make and look at keys.
+    /// Make keys, look at them, enrol and revoke them.
     #[command(subcommand)]
     Key(key::Command),
+    /// Root keys and the keyring: who may sign.
+    #[command(subcommand)]
+    Trust(trust::Command),
     /// Look at the log: head, checkpoint, proofs.
     #[command(subcommand)]
     Log(log::Command),
@@ -117,6 +123,7 @@ impl Command {
     fn may_use_server(&self) -> bool {
         match self {
             Self::Decide(_) | Self::Decision(_) | Self::Export(_) | Self::Bundle(_) | Self::Log(_) => true,
+            Self::Key(_) | Self::Trust(_) => true,
             Self::Verify(_) | Self::Build(_) | Self::Completions(_) | Self::Man(_) => true,
             _ => false,
         }
@@ -171,6 +178,7 @@ fn run(arguments: Arguments, edge: &Edge) -> Result<Exit, Failure> {
         Command::Build(command) => build::run(command, &home),
         Command::Bundle(command) => bundle::run(command, &home),
         Command::Key(command) => key::run(command, &home),
+        Command::Trust(command) => trust::run(command, &home),
         Command::Log(command) => log::run(command, &home),
         Command::Fsck(command) => fsck::run(command, &home),
         Command::Config(command) => settings::run(command, &home),
