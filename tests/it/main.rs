@@ -12,10 +12,15 @@
 
 mod architecture;
 mod bad_input;
+mod build;
 mod bundles;
 mod demo;
 mod durability;
 mod golden;
 mod http;
+mod openapi;
+mod interop;
+mod pkcs11;
 mod real_data;
+mod remote;
 mod views;
