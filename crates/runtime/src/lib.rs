@@ -12,6 +12,7 @@
 //! | [`export`] | write evidence for an auditor |
 //! | [`records`] | read what was recorded |
 //! | [`confirm`] | record what was really done |
+//! | [`verifications`] | verify recorded decisions, and record that |
 //! | [`explain`], [`replay`] | say why, and evaluate recorded signals again |
 //! | [`mod@build`] | verify the release that decides, and log it |
 //! | [`provenance`] | where a decision comes from, as it was when it was made |
@@ -49,6 +50,7 @@ pub mod request;
 pub mod runtime;
 pub mod trust;
 pub mod vault;
+pub mod verifications;
 
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,420 @@
+//! Verification records: recorded decisions, judged as an auditor would, and that recorded (formats §4.4).
+//!
+//! ```text
+//! decisions ── export of some, in memory ──> the judge of chancery-verify ──> a report
+//!              nothing against any of them: it holds for each          something: each is exported and judged alone
+//!                            └──────────── verification/v1, signed, logged ────────────┘
+//! ```
+//! What is judged is always what the log itself has about a decision, never a copy that somebody hands in: a spoilt copy
+//! says nothing about the record. Decisions to which more has happened than being decided are judged alone, since a
+//! check of an override case says nothing about a decision without one.
+//!
+//! A backfill keeps no state of its own: what is left to do are the decisions without a verification. So it goes on
+//! where it stopped, whatever stopped it, and doing it twice does nothing.
+
+use crate::confirm::SignedAboutError;
+use crate::error::{store_cause, store_code, store_detail};
+use crate::export::{Disclosure, ExportError, ExportRequest, Selection};
+use crate::failure::{Cause, Failure};
+use crate::records::{Records, RecordsError};
+use crate::runtime::Runtime;
+use chancery_core::digest::{Fingerprint, RecordId};
+use chancery_core::evidence::Filter;
+use chancery_core::ids::{ExecutionId, PolicyId};
+use chancery_core::key::SignError;
+use chancery_core::statement::{
+    CheckOutcome, CheckResult, Environment, StatementError, Verdict, Verification,
+};
+use chancery_core::time::Timestamp;
+use chancery_store::{
+    Body, Cursor, NewVerification, Rejected, StoreError, SubmitError, Unverified, VerificationRow,
+};
+use chancery_verify::{Ask, CheckId, Report, VERIFIER};
+use serde::{Deserialize, Serialize};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+pub use chancery_store::VerificationFilter;
+
+mod job;
+
+pub use job::{BackfillJob, BackfillProgress, ParseJobError};
+
+/// Decisions that are exported and judged at once: few enough that their inputs fit into memory.
+const CHUNK: u32 = 32;
+
+/// The longest reason of a check, in characters; the rest stands in the report of whoever verifies.
+const REASON_CHARS_MAX: usize = 1_000;
+
+/// A verification in a list.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ListedVerification {
+    /// The decision.
+    pub execution_id: ExecutionId,
+    /// Its fingerprint.
+    pub execution_fingerprint: Fingerprint,
+    /// What all checks came to.
+    pub verdict: Verdict,
+    /// Whether the attestation's signature holds; absent where that was not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature_verified: Option<bool>,
+    /// Whether the program that decided is of a recorded build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_verified: Option<bool>,
+    /// Whether the statement is of its schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_compatible: Option<bool>,
+    /// When it was verified.
+    pub verified_at: Timestamp,
+    /// By which verifier.
+    pub verifier: String,
+    /// Its index in the log.
+    pub index: u64,
+}
+
+impl From<VerificationRow> for ListedVerification {
+    fn from(row: VerificationRow) -> Self {
+        Self {
+            execution_id: row.execution_id,
+            execution_fingerprint: row.fingerprint,
+            verdict: row.verdict,
+            signature_verified: row.signature_verified,
+            runtime_verified: row.runtime_verified,
+            schema_compatible: row.schema_compatible,
+            verified_at: row.verified_at,
+            verifier: row.verifier,
+            index: row.index,
+        }
+    }
+}
+
+/// A page of verifications.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct VerificationList {
+    /// The verifications, the newest first.
+    pub items: Vec<ListedVerification>,
+    /// Where the next page begins, if there is one: opaque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A verification that was just recorded.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct RecordedVerification {
+    /// The decision.
+    pub execution_id: ExecutionId,
+    /// What all checks came to.
+    pub verdict: Verdict,
+    /// The verification's index in the log.
+    pub index: u64,
+}
+
+impl Records {
+    /// A page of verifications, the newest first, at most `limit` (and at most 1,000), from where `after` says.
+    ///
+    /// # Errors
+    /// [`RecordsError`]; a cursor that this list did not give out is the caller's.
+    pub fn verifications(
+        &self,
+        filter: &VerificationFilter,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<VerificationList, RecordsError> {
+        let after = after.map(str::parse::<Cursor>).transpose()?;
+        let page = self.store.read(|reader| reader.verifications(filter, after, limit))?;
+        Ok(VerificationList {
+            items: page.items.into_iter().map(ListedVerification::from).collect(),
+            next: page.next.map(|cursor| cursor.to_string()),
+        })
+    }
+
+    /// How far a backfill has come, as the log has it.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn backfill_progress(&self, job: &BackfillJob) -> Result<BackfillProgress, RecordsError> {
+        let (filter, range) = job.decisions();
+        let (total, verified) = self.store.read(|reader| {
+            Ok((reader.count(&filter, range.clone())?, reader.count_verified(&filter, range)?))
+        })?;
+        Ok(BackfillProgress { total, verified })
+    }
+
+    /// The backfill of every decision that is recorded by now, decided in that time by that policy.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn backfill(
+        &self,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        policy: Option<PolicyId>,
+    ) -> Result<BackfillJob, RecordsError> {
+        let until = self.store.read(|reader| Ok(reader.head()?.size))?;
+        Ok(BackfillJob { until, from, to, policy })
+    }
+}
+
+/// A decision that is to be judged.
+struct Wanted {
+    execution_id: ExecutionId,
+    fingerprint: Fingerprint,
+    record_id: RecordId,
+    is_plain: bool,
+}
+
+impl From<Unverified> for Wanted {
+    fn from(row: Unverified) -> Self {
+        let Unverified { execution_id, fingerprint, record_id, is_plain, .. } = row;
+        Self { execution_id, fingerprint, record_id, is_plain }
+    }
+}
+
+impl Runtime {
+    /// Judges recorded decisions and records what that came to, one verification each. An id that was never decided
+    /// is passed over. Blocks; what is returned is durable.
+    ///
+    /// # Errors
+    /// [`VerificationError`]; what was recorded before it stays.
+    pub fn verify_recorded(
+        &self,
+        execution_ids: &[ExecutionId],
+    ) -> Result<Vec<RecordedVerification>, VerificationError> {
+        let mut recorded = Vec::with_capacity(execution_ids.len());
+        for ids in execution_ids.chunks(usize::try_from(CHUNK).unwrap_or(1)) {
+            let wanted = self.inner.store.read(|reader| {
+                let mut wanted = Vec::with_capacity(ids.len());
+                for id in ids {
+                    if let Some(record) = reader.decision(id)? {
+                        wanted.push(Wanted {
+                            execution_id: record.summary.execution_id,
+                            fingerprint: record.summary.fingerprint,
+                            record_id: record.entry.record_id,
+                            is_plain: false,
+                        });
+                    }
+                }
+                Ok(wanted)
+            })?;
+            for wanted in &wanted {
+                recorded.extend(self.judge(std::slice::from_ref(wanted))?);
+            }
+        }
+        Ok(recorded)
+    }
+
+    /// Does the next step of a backfill: judges some decisions without a verification and records that. True as long
+    /// as there may be more to do.
+    ///
+    /// Blocks for as long as a few dozen decisions take; what was recorded is durable once it returns.
+    ///
+    /// # Errors
+    /// [`VerificationError`]; the same step can be done again.
+    pub fn backfill_step(&self, job: &BackfillJob) -> Result<Vec<RecordedVerification>, VerificationError> {
+        let (filter, range) = job.decisions();
+        let rows = self.inner.store.read(|reader| reader.unverified(&filter, range, CHUNK))?;
+        let wanted: Vec<Wanted> = rows.into_iter().map(Wanted::from).collect();
+        let (plain, eventful): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|wanted| wanted.is_plain);
+        let mut recorded = self.judge(&plain)?;
+        for wanted in &eventful {
+            recorded.extend(self.judge(std::slice::from_ref(wanted))?);
+        }
+        Ok(recorded)
+    }
+
+    /// Judges decisions together, or each alone where anything speaks against one of them, and records that.
+    fn judge(&self, wanted: &[Wanted]) -> Result<Vec<RecordedVerification>, VerificationError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let report = self.report(wanted)?;
+        if wanted.len() > 1 && !holds_for_each(&report) {
+            let mut recorded = Vec::with_capacity(wanted.len());
+            for wanted in wanted {
+                let wanted = std::slice::from_ref(wanted);
+                recorded.extend(self.record(wanted, &self.report(wanted)?)?);
+            }
+            return Ok(recorded);
+        }
+        self.record(wanted, &report)
+    }
+
+    /// The judge's report on everything that the log has about these decisions.
+    fn report(&self, wanted: &[Wanted]) -> Result<Report, VerificationError> {
+        let ids = wanted.iter().map(|wanted| wanted.execution_id.clone()).collect();
+        let filter = Filter { execution_ids: Some(ids), ..Filter::default() };
+        let request = ExportRequest { selection: Selection::Filter(filter), disclosure: Disclosure::Full };
+        // It holds the values of signals.
+        let mut evidence = Zeroizing::new(Vec::new());
+        self.export(&request, &mut *evidence).map_err(Box::new)?;
+        Ok(chancery_verify::verify(evidence.as_slice(), Some(&self.root_pub().to_string()), &self.ask()))
+    }
+
+    fn ask(&self) -> Ask {
+        Ask {
+            environment: match self.settings().environment {
+                Environment::Production => chancery_verify::Environment::Production,
+                Environment::Test => chancery_verify::Environment::Test,
+            },
+            // Decisions that wait for an answer need the other processors more.
+            threads: Some(NonZeroUsize::MIN),
+            ..Ask::default()
+        }
+    }
+
+    fn record(
+        &self,
+        wanted: &[Wanted],
+        report: &Report,
+    ) -> Result<Vec<RecordedVerification>, VerificationError> {
+        let inner = &self.inner;
+        let verified_at = inner.clock.now();
+        let checks: Vec<CheckOutcome> = report.checks.iter().map(outcome).collect();
+        let passed = |id: CheckId| match report.check(id)?.result {
+            chancery_verify::CheckResult::Pass => Some(true),
+            chancery_verify::CheckResult::Fail => Some(false),
+            chancery_verify::CheckResult::Unknown => None,
+        };
+        let verdict = match report.verdict {
+            chancery_verify::Verdict::Verified => Verdict::Verified,
+            chancery_verify::Verdict::Failed => Verdict::Failed,
+            chancery_verify::Verdict::Incomplete => Verdict::Incomplete,
+        };
+        let mut tickets = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            let predicate = Verification {
+                checks: checks.clone(),
+                execution_fingerprint: wanted.fingerprint,
+                execution_id: wanted.execution_id.clone(),
+                signer: inner.runtime_key.public_key().key_id().clone(),
+                tenant: inner.settings.tenant.clone(),
+                verdict,
+                verified_at,
+                verifier: VERIFIER.to_owned(),
+            };
+            let body = Body::Verification(NewVerification {
+                execution_id: wanted.execution_id.clone(),
+                fingerprint: wanted.fingerprint,
+                verdict,
+                signature_verified: passed(CheckId::EnvelopeSignature),
+                runtime_verified: passed(CheckId::BuildBinding),
+                schema_compatible: passed(CheckId::StatementSchema),
+                verifier: VERIFIER.to_owned(),
+            });
+            let (entry, _) = inner.signed_about(&wanted.record_id, predicate, body)?;
+            tickets.push((&wanted.execution_id, inner.store.enqueue_blocking(entry)?));
+        }
+        tickets
+            .into_iter()
+            .map(|(execution_id, ticket)| {
+                let index = ticket.wait()?.index();
+                Ok(RecordedVerification { execution_id: execution_id.clone(), verdict, index })
+            })
+            .collect()
+    }
+}
+
+/// Whether a report on several plain decisions says the same of each: nothing fails, and what is unknown is so for
+/// all of them, or is about the file, which is the same for all.
+fn holds_for_each(report: &Report) -> bool {
+    let of_the_file =
+        [CheckId::KeyringRoot, CheckId::LogCheckpoint, CheckId::LogConsistency, CheckId::LogWitness];
+    report.checks.iter().all(|check| {
+        let for_all = check.passed == 0 && check.unknown == report.counts.decisions;
+        check.failed == 0 && (check.unknown == 0 || for_all || of_the_file.contains(&check.id))
+    })
+}
+
+/// A check of a report as a statement has it.
+fn outcome(check: &chancery_verify::Check) -> CheckOutcome {
+    let result = match check.result {
+        chancery_verify::CheckResult::Pass => CheckResult::Pass,
+        chancery_verify::CheckResult::Fail => CheckResult::Fail,
+        chancery_verify::CheckResult::Unknown => CheckResult::Unknown,
+    };
+    let reason = check.reason.as_deref().filter(|reason| !reason.is_empty() && result != CheckResult::Pass);
+    CheckOutcome {
+        id: check.id.as_str().to_owned(),
+        reason: reason.map(|reason| reason.chars().take(REASON_CHARS_MAX).collect()),
+        result,
+    }
+}
+
+/// Why decisions cannot be verified, or that not recorded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerificationError {
+    /// The log does not give out what is to be judged.
+    #[error("the evidence cannot be put together")]
+    Export(#[from] Box<ExportError>),
+    /// The log does not take what this runtime signs.
+    #[error("the log does not take this runtime's verification")]
+    Rejected(#[source] Rejected),
+    /// The statement cannot be made.
+    #[error("the verification cannot be written down")]
+    Statement(#[source] StatementError),
+    /// The key did not sign.
+    #[error(transparent)]
+    Sign(SignError),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] Arc<StoreError>),
+}
+
+impl From<SignedAboutError> for VerificationError {
+    fn from(error: SignedAboutError) -> Self {
+        match error {
+            SignedAboutError::Statement(error) => Self::Statement(error),
+            SignedAboutError::Sign(error) => Self::Sign(error),
+        }
+    }
+}
+
+impl From<StoreError> for VerificationError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<SubmitError> for VerificationError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Rejected(rejected) => Self::Rejected(rejected),
+            SubmitError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl Failure for VerificationError {
+    fn whose(&self) -> Cause {
+        match self {
+            Self::Export(error) => error.whose(),
+            Self::Rejected(_) | Self::Sign(_) => Cause::Unavailable,
+            Self::Statement(_) => Cause::Corrupt,
+            Self::Store(error) => store_cause(error),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Export(error) => error.code(),
+            Self::Rejected(Rejected::Clock { .. }) => "runtime.clock",
+            Self::Rejected(Rejected::Key { .. } | Rejected::NoKeyring) | Self::Sign(_) => "runtime.key",
+            Self::Rejected(_) => "log.refused",
+            Self::Statement(_) => "runtime.internal",
+            Self::Store(error) => store_code(error),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Export(error) => error.detail(),
+            Self::Store(error) => store_detail(error),
+            _ => "the runtime cannot record at the moment; what was recorded before stays".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+use super::*;
+use crate::confirm::Executed;
+use crate::testing::{TestLog, caller, request};
+use chancery_core::log::Kind;
+use chancery_core::statement::Statement;
+
+fn decide(runtime: &Runtime, ids: std::ops::Range<u32>) {
+    for id in ids {
+        let amount = if id % 10 == 9 { "20000" } else { "5" };
+        runtime.execute_blocking(&caller(), &request(&format!("e-{id}"), amount, "0.1")).unwrap();
+    }
+}
+
+fn all(runtime: &Runtime) -> BackfillJob {
+    runtime.records().backfill(None, None, None).unwrap()
+}
+
+/// Steps until there is nothing left to do.
+fn finish(runtime: &Runtime, job: &BackfillJob) -> usize {
+    let mut recorded = 0;
+    loop {
+        let step = runtime.backfill_step(job).unwrap().len();
+        recorded += step;
+        if step == 0 {
+            return recorded;
+        }
+    }
+}
+
+#[test]
+fn every_decision_of_the_job_gets_one_verification_and_no_other_does() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    decide(&runtime, 0..75);
+    let job = all(&runtime);
+    decide(&runtime, 75..80);
+    log.clock.advance_ms(1_000);
+    assert_eq!(
+        runtime.records().backfill_progress(&job).unwrap(),
+        BackfillProgress { total: 75, verified: 0 }
+    );
+    assert_eq!(finish(&runtime, &job), 75);
+    assert!(runtime.records().backfill_progress(&job).unwrap().is_done());
+    assert_eq!(finish(&runtime, &job), 0, "again is nothing");
+    let list = runtime.records().verifications(&VerificationFilter::default(), None, 1_000).unwrap();
+    assert_eq!(list.items.len(), 75);
+    assert_eq!(finish(&runtime, &all(&runtime)), 5, "a later job has the later ones");
+    // A test log names no build: that cannot be checked, and nothing else is missing.
+    for item in &list.items {
+        assert_eq!(item.verdict, Verdict::Incomplete, "{item:?}");
+        assert_eq!(
+            (item.signature_verified, item.runtime_verified, item.schema_compatible),
+            (Some(true), None, Some(true))
+        );
+    }
+}
+
+#[test]
+fn what_is_recorded_is_a_statement_about_its_decision() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    decide(&runtime, 0..3);
+    let id: ExecutionId = "e-1".parse().unwrap();
+    let recorded = runtime.verify_recorded(&[id.clone(), "never".parse().unwrap()]).unwrap();
+    assert_eq!(recorded.len(), 1);
+    let entry = runtime.records().entry(recorded[0].index).unwrap().unwrap();
+    assert_eq!(entry.kind, Kind::Verification);
+    let payload = entry.envelope().verify_single(runtime.runtime_key()).unwrap();
+    let statement = Statement::<Verification>::parse(&payload).unwrap();
+    let decision = runtime.records().get(&id).unwrap().unwrap();
+    assert_eq!(statement.decision(), Some(decision.record_id));
+    assert_eq!(statement.predicate.execution_fingerprint, decision.listed.execution_fingerprint);
+    let result = |id: &str| statement.predicate.checks.iter().find(|check| check.id == id).unwrap().result;
+    assert_eq!(statement.predicate.checks.len(), CheckId::ALL.len());
+    for passed in ["envelope.signature", "fingerprint", "opening", "decision.reproduced", "log.inclusion"] {
+        assert_eq!(result(passed), CheckResult::Pass, "{passed}");
+    }
+    assert_eq!(result("override.quorum"), CheckResult::Unknown);
+    assert_eq!(statement.predicate.verifier, VERIFIER);
+}
+
+#[test]
+fn a_job_goes_on_where_it_was_stopped() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    decide(&runtime, 0..70);
+    let job = all(&runtime);
+    let first = runtime.backfill_step(&job).unwrap().len();
+    drop(runtime);
+    let runtime = log.open();
+    let again: BackfillJob = job.to_string().parse().unwrap();
+    let progress = runtime.records().backfill_progress(&again).unwrap();
+    assert_eq!(progress, BackfillProgress { total: 70, verified: u64::try_from(first).unwrap() });
+    assert_eq!(first + finish(&runtime, &again), 70);
+}
+
+#[test]
+fn a_job_has_the_time_and_the_policy_that_were_asked_for() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    for id in 0..3 {
+        decide(&runtime, id..id + 1);
+        log.clock.advance_ms(60_000);
+    }
+    let at = |text: &str| Some(text.parse().unwrap());
+    let records = runtime.records();
+    let job =
+        records.backfill(at("2026-03-01T10:02:00.000000Z"), at("2026-03-01T10:03:00.000000Z"), None).unwrap();
+    assert_eq!(records.backfill_progress(&job).unwrap().total, 1);
+    let recorded = runtime.backfill_step(&job).unwrap();
+    assert_eq!(recorded[0].execution_id.as_str(), "e-1");
+    let other = records.backfill(None, None, Some("other".parse().unwrap())).unwrap();
+    assert!(records.backfill_progress(&other).unwrap().is_done());
+    assert!(runtime.backfill_step(&other).unwrap().is_empty());
+}
+
+#[test]
+fn one_bad_record_is_told_of_itself_alone() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    decide(&runtime, 0..9);
+    drop(runtime);
+    // The signature of one, which no hash covers.
+    log.tamper("UPDATE log_entries SET signature = zeroblob(64) WHERE log_index = (SELECT log_index FROM decisions WHERE execution_id = 'e-4')");
+    let runtime = log.open();
+    assert_eq!(finish(&runtime, &all(&runtime)), 9);
+    let failed = VerificationFilter { verdict: Some(Verdict::Failed), ..VerificationFilter::default() };
+    let failed = runtime.records().verifications(&failed, None, 10).unwrap().items;
+    assert_eq!(failed.len(), 1);
+    assert_eq!((failed[0].execution_id.as_str(), failed[0].signature_verified), ("e-4", Some(false)));
+    let rest = VerificationFilter { verdict: Some(Verdict::Incomplete), ..VerificationFilter::default() };
+    assert_eq!(runtime.records().verifications(&rest, None, 10).unwrap().items.len(), 8);
+}
+
+#[test]
+fn what_happened_to_one_decision_is_not_said_of_another() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    decide(&runtime, 0..4);
+    log.clock.advance_ms(1_000);
+    let executed = Executed {
+        outcome: "approve".to_owned(),
+        reference: "p".to_owned(),
+        at: "2026-03-01T10:01:00.500000Z".parse().unwrap(),
+    };
+    runtime.confirm(&caller(), &"e-2".parse().unwrap(), &executed).unwrap();
+    finish(&runtime, &all(&runtime));
+    for (id, expected) in [("e-1", CheckResult::Unknown), ("e-2", CheckResult::Pass)] {
+        let filter =
+            VerificationFilter { execution_id: Some(id.parse().unwrap()), ..VerificationFilter::default() };
+        let index = runtime.records().verifications(&filter, None, 1).unwrap().items[0].index;
+        let entry = runtime.records().entry(index).unwrap().unwrap();
+        let statement = Statement::<Verification>::parse_unverified(&entry.payload).unwrap();
+        let check = statement.predicate.checks.iter().find(|check| check.id == "resolution").unwrap();
+        assert_eq!(check.result, expected, "{id}: {check:?}");
+    }
+}
+
+#[test]
+fn pages_of_verifications_lead_to_the_end() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    decide(&runtime, 0..5);
+    finish(&runtime, &all(&runtime));
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let page =
+            runtime.records().verifications(&VerificationFilter::default(), after.as_deref(), 2).unwrap();
+        seen.extend(page.items.into_iter().map(|item| item.index));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 5);
+    assert!(seen.is_sorted_by(|a, b| a > b), "the newest first: {seen:?}");
+    let error = runtime.records().verifications(&VerificationFilter::default(), Some("x"), 2).unwrap_err();
+    assert_eq!(error.code(), "list.cursor");
+}
