@@ -1,11 +1,14 @@
 //! `chancery decision …`: what was recorded, why, and what became of it.
 
+mod confirm;
 mod explain;
+mod provenance;
 
 use chancery_core::ids::{EntityUid, ExecutionId, PolicyId, PolicyVersion};
+use chancery_core::signal::Duration;
 use chancery_core::statement::ExecutionState;
 use chancery_core::time::Timestamp;
-use chancery_runtime::records::{DecisionDetail, DecisionFilter, Order};
+use chancery_runtime::records::{ConfirmationState, DecisionDetail, DecisionFilter, Order};
 
 use crate::instant::parse_instant;
 
@@ -27,6 +30,13 @@ pub(super) enum Command {
     Explain(explain::Explain),
     /// Evaluate the recorded signals again, with the bundle that decided or another version.
     Replay(explain::Replay),
+    /// Print where a decision comes from: canonical JSON, the same bytes for ever.
+    Provenance {
+        /// The execution's id.
+        execution_id: ExecutionId,
+    },
+    /// Record what was really done after a decision.
+    Confirm(confirm::Confirm),
 }
 
 /// Filters of `decision list`.
@@ -56,6 +66,12 @@ pub(super) struct List {
     /// With this label; may be given several times.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_label)]
     label: Vec<(String, String)>,
+    /// Only those that can be acted upon and that nobody confirmed.
+    #[arg(long)]
+    unconfirmed: bool,
+    /// Of these only the ones whose outcome has held for so long, such as 1d or 12h.
+    #[arg(long, value_name = "DURATION", requires = "unconfirmed", value_parser = parse_duration)]
+    older_than: Option<Duration>,
     /// How many at the most (1 to 1,000).
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     limit: u32,
@@ -74,11 +90,28 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    match text.parse::<Duration>() {
+        Ok(duration) if duration.as_ms() >= 0 => Ok(duration),
+        _ => Err("write it as 1d, 12h or 1d12h".to_owned()),
+    }
+}
+
+/// The time that lies so far back.
+fn before(now: Timestamp, age: Duration) -> Result<Timestamp, Failure> {
+    let micros = age.as_ms().checked_mul(1_000).and_then(|age| now.unix_micros().checked_sub(age));
+    micros
+        .and_then(Timestamp::from_unix_micros)
+        .ok_or_else(|| Failure::usage("`--older-than` reaches back beyond the year 0").help("name less"))
+}
+
 pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
     match command {
         Command::List(list) => list_decisions(list, home),
         Command::Explain(arguments) => explain::explain(&arguments, home),
         Command::Replay(arguments) => explain::replay(&arguments, home),
+        Command::Provenance { execution_id } => provenance::provenance(&execution_id, home),
+        Command::Confirm(arguments) => confirm::confirm(arguments, home),
         Command::Show { execution_id } => {
             let found = match &home.server {
                 Some(server) => find(server, &execution_id)?,
@@ -109,6 +142,8 @@ fn list_decisions(list: List, home: &Home<'_>) -> Result<Exit, Failure> {
         to: list.to,
         principal: list.principal,
         labels: list.label,
+        confirmation: list.unconfirmed.then_some(ConfirmationState::Missing),
+        effective_before: list.older_than.map(|age| before(home.edge.clock.now(), age)).transpose()?,
         ..DecisionFilter::default()
     };
     let page = match &home.server {
@@ -142,15 +177,16 @@ fn find(server: &Remote, execution_id: &ExecutionId) -> Result<Option<DecisionDe
 
 /// The filter and the page as `GET /v1/decisions` takes them.
 fn query(filter: &DecisionFilter, limit: u32, after: Option<String>) -> Query {
-    let text = |value: Option<&dyn std::fmt::Display>| value.map(ToString::to_string);
     let mut query: Query = [
-        ("policy", text(filter.policy.as_ref().map(|value| value as _))),
-        ("version", text(filter.version.as_ref().map(|value| value as _))),
+        ("policy", filter.policy.as_ref().map(ToString::to_string)),
+        ("version", filter.version.as_ref().map(ToString::to_string)),
         ("outcome", filter.outcome.clone()),
         ("state", filter.state.map(|state| state.as_str().to_owned())),
-        ("from", text(filter.from.as_ref().map(|value| value as _))),
-        ("to", text(filter.to.as_ref().map(|value| value as _))),
-        ("principal", text(filter.principal.as_ref().map(|value| value as _))),
+        ("from", filter.from.as_ref().map(ToString::to_string)),
+        ("to", filter.to.as_ref().map(ToString::to_string)),
+        ("principal", filter.principal.as_ref().map(ToString::to_string)),
+        ("confirmation", filter.confirmation.map(|_| "none".to_owned())),
+        ("effective_before", filter.effective_before.as_ref().map(ToString::to_string)),
         ("limit", Some(limit.to_string())),
         ("after", after),
     ]

@@ -37,6 +37,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use failure::{Exit, Failure};
 use output::{Format, Output};
+use remote::Remote;
 
 /// Where time and chance come from.
 #[derive(Clone)]
@@ -69,7 +70,7 @@ pub struct Arguments {
     #[arg(long, global = true, value_name = "URL", env = "CHANCERY_SERVER")]
     server: Option<String>,
     /// The credential for the server, in a file that nobody else can read. Default: CHANCERY_TOKEN, if it is set.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", requires = "server")]
     token_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -121,12 +122,20 @@ enum Command {
 impl Command {
     /// Whether a server can be asked instead of the log on this machine, or none of the two is needed.
     fn may_use_server(&self) -> bool {
-        match self {
-            Self::Decide(_) | Self::Decision(_) | Self::Export(_) | Self::Bundle(_) | Self::Log(_) => true,
-            Self::Key(_) | Self::Trust(_) => true,
-            Self::Verify(_) | Self::Build(_) | Self::Completions(_) | Self::Man(_) => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Decide(_)
+                | Self::Decision(_)
+                | Self::Export(_)
+                | Self::Bundle(_)
+                | Self::Log(_)
+                | Self::Key(_)
+                | Self::Trust(_)
+                | Self::Verify(_)
+                | Self::Build(_)
+                | Self::Completions(_)
+                | Self::Man(_)
+        )
     }
 }
 
@@ -156,17 +165,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, edge: &Edge) -> ExitC
 
 fn run(arguments: Arguments, edge: &Edge) -> Result<Exit, Failure> {
     let output = Output { format: arguments.output, input: !arguments.no_input };
-    let server = match &arguments.server {
-        Some(url) if arguments.command.may_use_server() => {
-            Some(remote::Remote::new(url, arguments.token_file.as_deref())?)
-        }
-        Some(_) => {
-            return Err(Failure::usage("this command works on the log and the keys of this machine, on no server")
-                .help("leave `--server` out and unset `CHANCERY_SERVER`, or run it where the log is"));
-        }
-        None => None,
-    };
-    let home = open::Home { config: arguments.config, output, edge, server };
+    let server = arguments.server.as_ref().map(|url| Remote::new(url, arguments.token_file.as_deref()));
+    let home = open::Home { config: arguments.config, output, edge, server: server.transpose()? };
+    if !arguments.command.may_use_server() {
+        home.refuse_server()?;
+    }
     match arguments.command {
         Command::Demo(command) => demo::run(command, &home),
         Command::Init(command) => init::run(command, &home),

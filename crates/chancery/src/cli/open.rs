@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use chancery_core::digest::Digest;
 use chancery_core::statement::Environment;
 use chancery_runtime::records::Records;
-use chancery_runtime::{Caller, KeyName, Options, Runtime, ServerKeys, keys};
+use chancery_runtime::{BuildFiles, Caller, KeyName, Options, Runtime, ServerKeys, keys};
 use chancery_supply::pkcs11;
 use sha2::{Digest as _, Sha256};
 
@@ -65,9 +65,29 @@ impl Home<'_> {
 
     /// Opens the log that the configuration names.
     pub(super) fn runtime(&self) -> Result<Runtime, Failure> {
+        self.refuse_server()?;
         let config = self.configuration(&[])?.config;
         let password = self.password(&config)?;
-        self.open(&config, &password, None)
+        self.open(&config, &password, None, None)
+    }
+
+    /// The same to decide: with the release that this program is, where its files are there.
+    pub(super) fn deciding_runtime(&self) -> Result<Runtime, Failure> {
+        let config = self.configuration(&[])?.config;
+        let password = self.password(&config)?;
+        self.open_to_decide(&config, &password, None)
+    }
+
+    /// Opens a log to decide. A production log needs a verified build for that.
+    pub(super) fn open_to_decide(
+        &self,
+        config: &Config,
+        password: &Password,
+        environment: Option<Environment>,
+    ) -> Result<Runtime, Failure> {
+        let runtime = self.open(config, password, environment, build_files(config)?)?;
+        runtime.may_decide()?;
+        Ok(runtime)
     }
 
     /// Opens a log with everything given.
@@ -76,6 +96,7 @@ impl Home<'_> {
         config: &Config,
         password: &Password,
         environment: Option<Environment>,
+        build: Option<BuildFiles>,
     ) -> Result<Runtime, Failure> {
         let home = home_of(config);
         let keys = self.server_keys(config, password)?;
@@ -86,7 +107,7 @@ impl Home<'_> {
             tenant: Some(config.tenant.clone()),
             environment,
             binary: own_digest()?,
-            build: None,
+            build,
             clock: self.edge.clock.clone(),
             entropy: self.edge.entropy.clone(),
             threads: None,
@@ -111,8 +132,18 @@ impl Home<'_> {
 
     /// Opens the log for reading alone: needs no password, and works beside a running server.
     pub(super) fn records(&self) -> Result<Records, Failure> {
+        self.refuse_server()?;
         let config = self.configuration(&[])?.config;
         Ok(Records::open(&config.database, self.edge.clock.clone())?)
+    }
+
+    /// Whoever names a server never gets an answer from another log.
+    pub(super) fn refuse_server(&self) -> Result<(), Failure> {
+        match self.server {
+            None => Ok(()),
+            Some(_) => Err(Failure::usage("this command works on the log and the keys of this machine, on no server")
+                .help("leave `--server` out and unset `CHANCERY_SERVER`, or run it where the log is")),
+        }
     }
 
     /// Who submits from the command line.
@@ -143,6 +174,21 @@ pub(super) fn home_of(config: &Config) -> chancery_runtime::Home {
         .with_keys(config.keys.clone())
         .with_root_pub(config.trust.join("root.pub"))
         .with_checkpoint(config.checkpoint_file.clone())
+}
+
+/// The release's files, from the folder that the configuration names, else from that of the running program.
+fn build_files(config: &Config) -> Result<Option<BuildFiles>, Failure> {
+    let read = || match &config.build {
+        Some(folder) => BuildFiles::read(folder),
+        None => match std::env::current_exe()?.parent() {
+            Some(folder) => BuildFiles::read(folder),
+            None => Ok(None),
+        },
+    };
+    read().map_err(|error| {
+        Failure::because(Exit::Runtime, "cannot read the files of the release", &error)
+            .help("make them readable for the user that runs the program, or name their folder with `build`")
+    })
 }
 
 /// SHA-256 of the running program's file, which decisions name as `runtime.binary`.
