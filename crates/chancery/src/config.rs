@@ -38,6 +38,8 @@ pub struct Config {
     pub runtime_key: Option<PathBuf>,
     /// The key that signs checkpoints: a file, or a `pkcs11:` URI; otherwise `log.key` in `keys`.
     pub log_key: Option<PathBuf>,
+    /// Folder of the release's files (`build-identity.json` and those beside it); the program's own where nothing is said.
+    pub build: Option<PathBuf>,
     /// Folder of public trust material: `root.pub`.
     pub trust: PathBuf,
     /// Where the last checkpoint that was signed is kept, outside the database.
@@ -216,7 +218,7 @@ fn note(origins: &mut BTreeMap<String, String>, layer: &toml::Table, origin: &st
 impl Config {
     fn resolve_paths(&mut self, folder: &Path) {
         let paths = [&mut self.database, &mut self.keys, &mut self.trust, &mut self.checkpoint_file];
-        for path in paths.into_iter().chain(self.password_file.as_mut()) {
+        for path in paths.into_iter().chain(self.password_file.as_mut()).chain(self.build.as_mut()) {
             *path = folder.join(&path);
         }
         for key in [&mut self.runtime_key, &mut self.log_key].into_iter().flatten() {

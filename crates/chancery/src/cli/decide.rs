@@ -151,7 +151,7 @@ impl Decider {
     pub(super) fn open(home: &Home<'_>) -> Result<Self, Failure> {
         Ok(match &home.server {
             Some(server) => Self::There(server.clone()),
-            None => Self::Here(home.runtime()?),
+            None => Self::Here(home.deciding_runtime()?),
         })
     }
 

@@ -4,7 +4,7 @@
 //! `decide` does, exports and verifies as an auditor would. It runs in a temporary folder, or in one that is kept.
 
 use std::fs;
-use std::io::BufReader;
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use chancery_core::statement::ExecutionState;
@@ -109,6 +109,7 @@ impl Story<'_> {
         BUNDLE.extract(&bundle).map_err(|error| failed("unpack the bundle into", &bundle, &error))?;
         let password = Zeroizing::new(self.home.random_hex()?.into_bytes());
         init::for_demo(self.folder, &policies, &password, self.home)?;
+        self.without_build()?;
         let runtime = self.home.runtime()?;
         self.say(format!(
             "log     {} (a {} log)",
@@ -123,6 +124,14 @@ impl Story<'_> {
             ))?;
         }
         Ok(runtime)
+    }
+
+    /// Whatever release the program belongs to: nobody enrolled its builder's key here, and a trial needs none.
+    fn without_build(&self) -> Result<(), Failure> {
+        let line = "# A trial decides without a build: there is no such folder.\nbuild = \"no-build\"\n";
+        let config = &self.home.config;
+        let append = || fs::OpenOptions::new().append(true).open(config)?.write_all(line.as_bytes());
+        append().map_err(|error| failed("write", config, &error))
     }
 
     fn decide(&self, runtime: &Runtime) -> Result<(), Failure> {

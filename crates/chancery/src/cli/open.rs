@@ -141,8 +141,10 @@ impl Home<'_> {
     pub(super) fn refuse_server(&self) -> Result<(), Failure> {
         match self.server {
             None => Ok(()),
-            Some(_) => Err(Failure::usage("this command works on the log and the keys of this machine, on no server")
-                .help("leave `--server` out and unset `CHANCERY_SERVER`, or run it where the log is")),
+            Some(_) => Err(Failure::usage(
+                "this command works on the log and the keys of this machine, on no server",
+            )
+            .help("leave `--server` out and unset `CHANCERY_SERVER`, or run it where the log is")),
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::failure::chain;
 use super::open::Home;
 use super::{Exit, Failure};
 use crate::config::{Config, LogFormat};
@@ -53,7 +54,7 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
     let metrics = http::metrics::install()
         .map_err(|error| Failure::because(Exit::Runtime, "cannot count what happens", &error))?;
     let password = home.password(&config)?;
-    let runtime = home.open(&config, &password, Some(Environment::Test))?;
+    let runtime = home.open_to_decide(&config, &password, Some(Environment::Test))?;
     drop(password);
     let reactor = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -143,7 +144,7 @@ impl Publisher {
         let work = move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 if let Err(error) = runtime.publish_checkpoint() {
-                    tracing::error!(%error, "no checkpoint could be signed");
+                    tracing::error!(error = chain(&error), "no checkpoint could be signed");
                 }
             }
         };

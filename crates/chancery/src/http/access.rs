@@ -93,10 +93,13 @@ pub(super) enum Role {
     Auditor,
     /// Publishes and activates bundles; what they hand in is signed with their own key besides.
     PolicyPublisher,
+    /// Hands in keyring versions, which root keys have signed.
+    KeyCustodian,
 }
 
 /// Whoever starts a server with `--dev` holds the keys and the database anyway.
-const DEV_ROLES: &[Role] = &[Role::Submitter, Role::Reader, Role::Auditor, Role::PolicyPublisher];
+const DEV_ROLES: &[Role] =
+    &[Role::Submitter, Role::Reader, Role::Auditor, Role::PolicyPublisher, Role::KeyCustodian];
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -131,6 +134,7 @@ const EVALUATORS: Access = Access::Roles(&[Role::Submitter, Role::Reader]);
 const READERS: Access = Access::Roles(&[Role::Reader]);
 const AUDITORS: Access = Access::Roles(&[Role::Auditor]);
 const PUBLISHERS: Access = Access::Roles(&[Role::PolicyPublisher]);
+const CUSTODIANS: Access = Access::Roles(&[Role::KeyCustodian]);
 
 const fn route(method: &'static str, path: &'static str, access: Access) -> Route {
     Route { method, path, access, timed: true }
@@ -141,7 +145,7 @@ const fn untimed(method: &'static str, path: &'static str, access: Access) -> Ro
 }
 
 /// Every route of both ports. One that is not here is refused.
-pub(super) const ROUTES: [Route; 26] = [
+pub(super) const ROUTES: &[Route] = &[
     route("POST", "/v1/decisions", SUBMITTERS),
     untimed("POST", "/v1/decisions:batch", SUBMITTERS),
     route("POST", "/v1/decisions:evaluate", EVALUATORS),
@@ -150,13 +154,19 @@ pub(super) const ROUTES: [Route; 26] = [
     untimed("GET", "/v1/decisions:export", AUDITORS),
     route("GET", "/v1/decisions/{id}", READERS),
     untimed("GET", "/v1/decisions/{id}/attestation", READERS),
+    route("GET", "/v1/decisions/{id}/provenance", AUDITORS),
+    route("GET", "/v1/decisions/{id}/explanation", READERS),
+    route("POST", "/v1/decisions/{id}/replay", AUDITORS),
+    route("POST", "/v1/decisions/{id}/confirmation", SUBMITTERS),
     route("GET", "/v1/policies", READERS),
     route("GET", "/v1/policies/{id}", READERS),
     route("GET", "/v1/policies/{id}/{version}", READERS),
     route("POST", "/v1/policies/{id}/{version}", PUBLISHERS),
     route("POST", "/v1/policies/{id}/{version}/activation", PUBLISHERS),
+    route("GET", "/v1/build", Access::Public),
     route("GET", "/v1/trust/root.pub", Access::Public),
     route("GET", "/v1/trust/keyring", Access::Public),
+    route("POST", "/v1/trust/keyring", CUSTODIANS),
     route("GET", "/v1/log/{tenant}/checkpoint", Access::Log),
     route("GET", "/v1/log/{tenant}/tile/{*path}", Access::Log),
     route("GET", "/v1/log/{tenant}/proof", Access::Log),

@@ -20,14 +20,14 @@ use super::{body, metrics, schema};
 /// Says that an answer is the one that was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// What DSSE calls its envelopes in JSON.
-const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
+pub(super) const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
 
 /// A JSON answer.
 pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Result<Response, Problem> {
     json_as(status, "application/json", value)
 }
 
-fn json_as<T: Serialize>(
+pub(super) fn json_as<T: Serialize>(
     status: StatusCode,
     content_type: &'static str,
     value: &T,

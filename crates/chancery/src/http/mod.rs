@@ -14,6 +14,8 @@
 mod access;
 mod batch;
 mod body;
+mod build;
+mod confirmation;
 mod decisions;
 pub mod error;
 mod explanation;
@@ -28,6 +30,7 @@ mod openapi;
 mod parameters;
 mod policies;
 mod problems;
+mod provenance;
 mod publish;
 mod replay;
 pub mod schema;

@@ -15,7 +15,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::error::Problem;
 use super::parameters::Query;
 use super::state::State;
-use super::{batch, decisions, explanation, export, list, log, policies, problems, publish, replay, schema, trust, verify};
+use super::{batch, build, confirmation, decisions, explanation, export, list, log, policies, problems, provenance, publish, replay, schema, trust, verify};
 
 /// Where the document is.
 const PATH: &str = "/v1/openapi.json";
@@ -52,13 +52,16 @@ pub(super) fn api() -> OpenApiRouter<State> {
         .routes(routes!(export::export))
         .routes(routes!(decisions::get))
         .routes(routes!(decisions::attestation))
+        .routes(routes!(provenance::provenance))
         .routes(routes!(explanation::explain))
         .routes(routes!(replay::replay))
+        .routes(routes!(confirmation::confirm))
         .routes(routes!(policies::list))
         .routes(routes!(policies::history))
         .routes(routes!(policies::files, publish::publish))
         .routes(routes!(publish::activate))
         .routes(routes!(verify::judge))
+        .routes(routes!(build::build))
         .routes(routes!(trust::root))
         .routes(routes!(trust::keyring, trust::log_keyring))
         .routes(routes!(log::checkpoint))

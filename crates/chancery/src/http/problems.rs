@@ -45,9 +45,9 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// Two routes give out what was there when the process began.
+    /// Some routes give out what was there when the process began.
     fn reads_store(&self) -> bool {
-        !matches!(self.id, "getOpenApi" | "getRootKeys")
+        !matches!(self.id, "getOpenApi" | "getRootKeys" | "getBuild")
     }
 }
 
@@ -90,6 +90,8 @@ const PROBLEMS: &[Listed] = &[
     ),
     like(403, "auth.host", |f| f.is_guarded, "without credentials, `Host` has to name this machine"),
     like(403, "auth.role", |f| f.is_guarded, "the credential lacks the role"),
+    named(403, "build.missing", &["decide"], "a production log decides only with a verified build"),
+    named(403, "build.key", &["decide"], "the key that signed this build is no longer good"),
     named(403, "bundle.signature", &["publishPolicy"], "the signature does not hold"),
     named(403, "bundle.key", &["publishPolicy", "activatePolicy"], "the key may not sign policies now"),
     named(403, "activation.signature", &["activatePolicy"], "the signature does not hold"),
@@ -110,11 +112,12 @@ const PROBLEMS: &[Listed] = &[
     named(
         404,
         "execution.unknown",
-        &["getDecision", "getAttestation", "exportDecisions"],
+        &["getProvenance", "getDecision", "getAttestation", "exportDecisions"],
         "no such decision",
     ),
     named(404, "policy.unknown", &["decide", "evaluate", "getPolicy"], "no such policy"),
     named(404, "policy.not_published", &["evaluate", "getPolicyFiles", "activatePolicy"], "no such version"),
+    named(404, "build.none", &["getBuild"], "this server decides without a build"),
     named(404, "log.unknown", &["getCheckpoint", "getTile", "getProof"], "another log than this server's"),
     named(404, "log.empty", &["getCheckpoint"], "no checkpoint has been signed yet; retry"),
     named(404, "log.tile", &["getTile"], "no such tile, or not yet"),
@@ -125,14 +128,29 @@ const PROBLEMS: &[Listed] = &[
     named(409, "bundle.published", &["publishPolicy"], "the version was published with other content"),
     named(409, "activation.previous", &["activatePolicy"], "something else was put in force meanwhile"),
     named(409, "log.refused", &["activatePolicy"], "this statement is recorded already"),
-    named(409, "keyring.chain", &["logKeyring"], "not the next version of the log's keyring, or logged already"),
-    named(409, "keyring.in_force", &["logKeyring"], "it revokes the key that put a policy in force, as of then"),
+    named(
+        409,
+        "keyring.chain",
+        &["logKeyring"],
+        "not the next version of the log's keyring, or logged already",
+    ),
+    named(
+        409,
+        "keyring.in_force",
+        &["logKeyring"],
+        "it revokes the key that put a policy in force, as of then",
+    ),
     like(413, "request.too_large", |f| f.has_json, "the body is too long"),
     like(415, "request.media_type", |f| f.has_body, "another `Content-Type`, or a compressed body"),
     named(422, "request.invalid", DECIDING, "the request has faults; `errors` has all of them"),
     named(422, "bundle.invalid", &["publishPolicy"], "the bundle is not valid; `errors` has every fault"),
     named(422, "bundle.signature", &["publishPolicy"], "the bundle is not signed"),
-    named(422, "envelope.invalid", &["activatePolicy", "logKeyring", "verify"], "not an envelope that this takes"),
+    named(
+        422,
+        "envelope.invalid",
+        &["activatePolicy", "logKeyring", "verify"],
+        "not an envelope that this takes",
+    ),
     named(422, "keyring.chain", &["logKeyring"], "no keyring version, or one of another log"),
     named(422, "keyring.root", &["logKeyring"], "too few root keys have signed"),
     named(422, "keyring.rule", &["logKeyring"], "it breaks rules; `errors` has all of them"),
@@ -148,6 +166,7 @@ const PROBLEMS: &[Listed] = &[
         500,
         "bundle.tampered",
         &[
+            "getProvenance",
             "decide",
             "evaluate",
             "getPolicyFiles",
@@ -158,14 +177,24 @@ const PROBLEMS: &[Listed] = &[
         ],
         "a stored bundle is not what was signed",
     ),
-    named(500, "trust.keyring", &["activatePolicy", "logKeyring"], "the stored keyring does not hold"),
+    named(
+        500,
+        "trust.keyring",
+        &["getProvenance", "activatePolicy", "logKeyring"],
+        "the stored keyring does not hold",
+    ),
     named(500, "checkpoint.ahead", EXPORTING, "the log is shorter than what was signed"),
     named(500, "checkpoint.fork", EXPORTING, "the log does not continue what was signed"),
     named(500, "checkpoint.broken", EXPORTING, "the publisher's memory is damaged"),
     like(503, "server.timeout", |f| f.is_timed, "no answer in time; what was sent may have been recorded"),
     like(503, "server.busy", |f| !f.is_timed, "too many batches, exports and verifications at once"),
     like(503, "store.unavailable", |f| f.reads_store(), "the store cannot be used at the moment"),
-    named(503, "store.full", &["decide", "publishPolicy", "activatePolicy", "logKeyring"], "the disk is full"),
+    named(
+        503,
+        "store.full",
+        &["decide", "publishPolicy", "activatePolicy", "logKeyring"],
+        "the disk is full",
+    ),
     named(
         503,
         "store.read_only",
@@ -176,7 +205,7 @@ const PROBLEMS: &[Listed] = &[
     named(
         503,
         "runtime.key",
-        &["decide", "exportDecisions", "getAttestation", "verify"],
+        &["getProvenance", "decide", "exportDecisions", "getAttestation", "verify"],
         "a key cannot sign now",
     ),
     named(503, "runtime.entropy", &["decide"], "there are no random bytes"),

@@ -2,11 +2,15 @@
 //! made by the use cases, and a test compares the two.
 
 mod decisions;
+mod events;
 mod explaining;
+mod origins;
 mod policies;
 mod records;
 
 pub use decisions::*;
+pub use events::*;
 pub use explaining::*;
+pub use origins::*;
 pub use policies::*;
 pub use records::*;

@@ -1,11 +1,14 @@
 //! The API on a real log: each router call goes through every layer to a SQLite store in a folder of its own.
 
 mod batches;
+mod confirming;
 mod deciding;
 mod described;
 mod explaining;
 mod exporting;
 mod hygiene;
+mod keyring;
+mod origins;
 mod policies;
 mod reading;
 mod routes;

@@ -132,6 +132,7 @@ async fn answers_have_the_members_that_the_document_says() {
     check("Stats", &stats);
     check("StatsRow", &stats["rows"][0]);
     check("Latency", &stats["latency"]);
+    check("Provenance", &api.get("/v1/decisions/x/provenance").await.json());
     check("SigstoreBundle", &api.get("/v1/decisions/x/attestation?format=sigstore").await.json());
     let policies = api.get("/v1/policies").await.json();
     check("PolicyList", &policies);

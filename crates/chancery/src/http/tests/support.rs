@@ -12,12 +12,15 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, header};
 use chancery_core::digest::{Digest, sha256};
-use chancery_core::key::SigningKey;
+use chancery_core::key::{Signer as _, SigningKey};
+use chancery_core::keyring::{Role, RootPub};
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
 use chancery_runtime::bundles::Files;
-use chancery_runtime::init::{Commitments, InitRequest, Roots, init};
-use chancery_runtime::{Clock, Entropy, EntropyError, Home, KeyName, Options, Runtime, ServerKeys, keys};
+use chancery_runtime::init::{Commitments, Holder, InitRequest, Roots, init};
+use chancery_runtime::{
+    BuildFiles, Clock, Entropy, EntropyError, Home, KeyName, Options, Runtime, ServerKeys, keys,
+};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,6 +29,8 @@ use zeroize::Zeroizing;
 
 use crate::http::{self, Authentication, State, metrics, operator_router, router};
 
+/// SHA-256 of the program that the tests say they are.
+pub(super) const BINARY: Digest = Digest::from_bytes([0xab; 32]);
 pub(super) const POLICY: &str = "small-claims";
 const PASSWORD: &[u8] = b"of the servers' keys";
 const START: &str = "2026-03-01T10:00:00.000000Z";
@@ -62,6 +67,16 @@ impl Entropy for TestEntropy {
     }
 }
 
+/// The key that the keyring has for builds.
+pub(super) fn build_key() -> SigningKey {
+    SigningKey::generate_p256([7; 32]).unwrap()
+}
+
+/// The key that signs the keyring.
+pub(super) fn root_key() -> SigningKey {
+    SigningKey::generate_ed25519([5; 32])
+}
+
 type Prepared = (BTreeMap<PathBuf, Vec<u8>>, Vec<u8>);
 
 /// The files of a log right after `init`, and the policy key.
@@ -80,12 +95,19 @@ fn prepared() -> &'static Prepared {
             bundles: vec![small_bundle("1.0.0")],
             reason: "the first".to_owned(),
             requested_by: "tester".to_owned(),
-            roots: Roots::Generated { password: Zeroizing::new(b"of the custodian".to_vec()) },
+            roots: Roots::Given {
+                root: RootPub::new(vec![root_key().public_key().clone()], 1).unwrap(),
+                signers: vec![Arc::new(root_key())],
+            },
             runtime_key: None,
             log_key: None,
-            enrol: Vec::new(),
+            enrol: vec![Holder {
+                key: build_key().public_key().clone(),
+                roles: vec![Role::Build],
+                subject: "builder".to_owned(),
+            }],
             password: Zeroizing::new(PASSWORD.to_vec()),
-            binary: Digest::from_bytes([0xab; 32]),
+            binary: BINARY,
             clock: TestClock::start(),
             entropy: Arc::new(TestEntropy(AtomicU64::new(0))),
             threads: None,
@@ -177,6 +199,15 @@ impl Api {
     }
 
     pub(super) fn with(change: impl FnOnce(&mut http::Options)) -> Self {
+        Self::opened(None, change)
+    }
+
+    /// With the release that decides.
+    pub(super) fn of_build(build: BuildFiles) -> Self {
+        Self::opened(Some(build), |_| {})
+    }
+
+    fn opened(build: Option<BuildFiles>, change: impl FnOnce(&mut http::Options)) -> Self {
         let (files, _) = outside(prepared);
         let folder = tempfile::tempdir().unwrap();
         for (path, bytes) in files {
@@ -196,8 +227,8 @@ impl Api {
             database: database.clone(),
             tenant: None,
             environment: Some(Environment::Test),
-            binary: Digest::from_bytes([0xab; 32]),
-            build: None,
+            binary: BINARY,
+            build,
             clock: clock.clone(),
             entropy: Arc::new(TestEntropy(AtomicU64::new(1_000_000))),
             threads: None,
