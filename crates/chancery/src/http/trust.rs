@@ -1,20 +1,26 @@
-//! `GET /v1/trust/…`: what auditors start from.
+//! `/v1/trust/…`: what auditors start from, and where the next keyring version comes in.
 //!
 //! A copy of `root.pub` from the server that is to be audited proves nothing; it is here to be compared with the one
 //! that was handed over by another way.
 
-use axum::extract::State as Extract;
+use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chancery_core::dsse::Envelope;
+use chancery_runtime::failure::{Cause, Failure as _};
+use chancery_runtime::trust::TrustError;
 use serde::Serialize;
 
+use super::access::Identity;
 use super::decisions::json;
 use super::error::Problem;
 use super::log::TEXT;
 use super::parameters::Query;
-use super::schema;
 use super::state::State;
+use super::{body, publish, schema};
+
+/// The longest keyring version in its envelope: a few thousand keys.
+const KEYRING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The root keys, as PEM.
 #[utoipa::path(
@@ -48,4 +54,44 @@ pub(super) async fn keyring(Extract(state): Extract<State>, query: Query) -> Res
     let versions = state.read(|records| records.keyring_versions()).await?;
     let versions = versions.into_iter().map(|(index, envelope)| Version { index, envelope }).collect();
     json(StatusCode::OK, &Versions { versions })
+}
+
+/// What logging a version came to.
+#[derive(Debug, Serialize)]
+struct Logged {
+    version: u64,
+    index: u64,
+}
+
+/// Log the next version of the keyring.
+///
+/// The body is a keyring version in a DSSE envelope, signed by the root keys of the version before and by its own, as
+/// many as each asks for. The server holds no root key: `chancery trust keyring` drafts, signs and submits. It is in
+/// force from the next entry on.
+#[utoipa::path(
+    post, path = "/v1/trust/keyring", operation_id = "logKeyring", tag = "trust", request_body = schema::Envelope,
+    responses((status = 201, description = "Logged and in force", body = schema::LoggedKeyring))
+)]
+pub(super) async fn log_keyring(
+    Extract(state): Extract<State>,
+    _: Identity,
+    query: Query,
+    request: Request,
+) -> Result<Response, Problem> {
+    query.finish()?;
+    body::check_type(request.headers(), body::JSON)?;
+    let body = body::read(request, KEYRING_BYTES_MAX, state.options().request_timeout).await?;
+    let envelope = publish::envelope(&body)?;
+    let logged = state.blocking(move |runtime| runtime.append_keyring(&envelope).map_err(refused)).await?;
+    json(StatusCode::CREATED, &Logged { version: logged.version, index: logged.log.index })
+}
+
+/// Whoever sends it is let through already; it is the version that is not good.
+fn refused(error: TrustError) -> Problem {
+    let whose = error.whose();
+    let problem = Problem::from(error);
+    match whose {
+        Cause::Caller | Cause::Refused => problem.with_status(StatusCode::UNPROCESSABLE_ENTITY),
+        _ => problem,
+    }
 }

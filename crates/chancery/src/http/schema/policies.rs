@@ -132,3 +132,12 @@ pub struct KeyringVersion {
     /// Signed by the root keys.
     pub envelope: Envelope,
 }
+
+/// What logging a keyring version came to.
+#[derive(Debug, ToSchema)]
+pub struct LoggedKeyring {
+    /// The version.
+    pub version: u64,
+    /// Its index in the log.
+    pub index: u64,
+}
