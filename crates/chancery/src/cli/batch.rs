@@ -7,7 +7,6 @@
 //! Each row ends as a decision or as a refusal with its number; memory is bounded by what is under way, and by the
 //! refusals.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::mpsc::{self, SyncSender};
@@ -15,150 +14,27 @@ use std::thread;
 
 use chancery_core::ids::{PolicyId, PolicyVersion};
 use chancery_core::json::Limits;
-use chancery_core::statement::ExecutionState;
-use chancery_runtime::batch::{BatchError, BatchLine};
+use chancery_runtime::Answer;
 use chancery_runtime::failure::Fault;
-use chancery_runtime::{Answer, Failure as _};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::decide::{Decider, open};
 use super::failure::Told;
 use super::mapping::Mapping;
 use super::open::Home;
-use super::output::{Format, Output, table};
 use super::remote::{Problem, Remote};
+use super::summary::{Line, Refusal, Summary, ended_early};
 use super::{Exit, Failure};
+use crate::lines::Lines;
 
 /// Rows that are under way between the reader of a CSV file and the summary.
 const ROWS_UNDER_WAY: usize = 8_192;
-/// Refused rows that the text summary names; all of them are in the JSON one.
-const REFUSALS_SHOWN: usize = 20;
 /// Rows of one request to a server. Fewer than a server reads ahead of what is taken from it, and fewer than may be
 /// under way here.
 const PIECE_ROWS: usize = 1_024;
 /// Bytes after which a request to a server has no further row; for the same reason.
 const PIECE_BYTES: usize = 4 * 1024 * 1024;
-
-/// What became of a batch. Its figures add up: `rows` = all of `decided` + `refused`.
-#[derive(Debug, Default, Serialize)]
-struct Summary {
-    rows: u64,
-    /// Outcome → how many.
-    decided: BTreeMap<String, u64>,
-    /// How many of the decided wait for an override.
-    pending_override: u64,
-    /// How many of the decided are blocked.
-    blocked: u64,
-    /// How many of the decided had been recorded before.
-    replayed: u64,
-    refused: Vec<Refusal>,
-}
-
-#[derive(Debug, Serialize)]
-struct Refusal {
-    row: u64,
-    code: String,
-    detail: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Told>,
-}
-
-/// What becomes of a request.
-enum Line {
-    Decided(Box<Answer>),
-    Refused {
-        code: String,
-        detail: String,
-        errors: Vec<Told>,
-    },
-    /// The input failed; there are no lines after this one.
-    Ended(io::Error),
-    /// The server did; neither.
-    Failed(Failure),
-}
-
-impl From<BatchLine> for Line {
-    fn from(line: BatchLine) -> Self {
-        match line.result {
-            Ok(answer) => Self::Decided(Box::new(answer)),
-            Err(BatchError::Input(error)) => Self::Ended(error),
-            Err(BatchError::Execute(error)) => Self::Refused {
-                code: error.code().to_owned(),
-                detail: error.detail(),
-                errors: error.faults().iter().map(Told::from).collect(),
-            },
-        }
-    }
-}
-
-impl Summary {
-    fn decided(&mut self, answer: &Answer) {
-        self.rows += 1;
-        *self.decided.entry(answer.decision.clone()).or_default() += 1;
-        self.pending_override += u64::from(answer.execution_state == ExecutionState::PendingOverride);
-        self.blocked += u64::from(answer.execution_state == ExecutionState::Blocked);
-        self.replayed += u64::from(answer.replayed);
-    }
-
-    /// One line of a batch, recorded or refused; an input that fails ends everything.
-    fn take(&mut self, row: u64, line: Line, output: Output) -> Result<(), Failure> {
-        match line {
-            Line::Decided(answer) => {
-                self.decided(&answer);
-                if output.format == Format::Ndjson {
-                    output.print(&json!({"row": row, "answer": answer}), ToString::to_string)?;
-                }
-                Ok(())
-            }
-            Line::Refused { code, detail, errors } => {
-                self.refuse(Refusal { row, code, detail, errors }, output)
-            }
-            Line::Ended(error) => Err(ended_early(self.rows, &error)),
-            Line::Failed(failure) => Err(failure),
-        }
-    }
-
-    fn refuse(&mut self, refusal: Refusal, output: Output) -> Result<(), Failure> {
-        self.rows += 1;
-        if output.format == Format::Ndjson {
-            output.print(&refusal, |_| String::new())?;
-        }
-        self.refused.push(refusal);
-        Ok(())
-    }
-
-    fn finish(self, output: Output) -> Result<Exit, Failure> {
-        let exit = if self.refused.is_empty() { Exit::Ok } else { Exit::Usage };
-        match output.format {
-            Format::Ndjson => {}
-            Format::Json | Format::Text => output.print(&self, Self::text)?,
-        }
-        Ok(exit)
-    }
-
-    fn text(&self) -> String {
-        let outcomes = self.decided.iter().map(|(outcome, count)| (outcome.as_str(), *count));
-        let refused = u64::try_from(self.refused.len()).unwrap_or(u64::MAX);
-        let rows = outcomes.chain([("refused", refused), ("total", self.rows)]);
-        let mut text =
-            table(&["outcome", "rows"], rows.map(|(name, count)| vec![name.to_owned(), count.to_string()]));
-        text.push_str(&format!(
-            "\n{} wait for an override, {} are blocked, {} had been decided before",
-            self.pending_override, self.blocked, self.replayed
-        ));
-        for refusal in self.refused.iter().take(REFUSALS_SHOWN) {
-            text.push_str(&format!("\nrow {}: {}: {}", refusal.row, refusal.code, refusal.detail));
-            for fault in &refusal.errors {
-                text.push_str(&format!("\n  {fault}"));
-            }
-        }
-        if self.refused.len() > REFUSALS_SHOWN {
-            text.push_str(&format!("\n… and {} more: see `-o json`", self.refused.len() - REFUSALS_SHOWN));
-        }
-        text
-    }
-}
 
 pub(super) fn ndjson(
     policy: &PolicyId,
@@ -172,7 +48,8 @@ pub(super) fn ndjson(
     decider.in_force(policy, version)?;
     let bar = home.output.progress("deciding", None);
     let (policy, version) = (policy.clone(), version.cloned());
-    let rows = Lines(BufReader::new(input)).map(move |line| Ok(under(&policy, version.as_ref(), line?)));
+    let rows = Lines::new(BufReader::new(input), Limits::REQUEST.bytes)
+        .map(move |line| Ok(under(&policy, version.as_ref(), line?)));
     let counted = bar.clone();
     let summary = decide_rows(&decider, home, rows.inspect(move |_| counted.inc(1)))?;
     bar.finish_and_clear();
@@ -216,41 +93,6 @@ fn under(policy: &PolicyId, version: Option<&PolicyVersion>, line: Vec<u8>) -> R
     };
     let (before, after) = line.split_at(open + 1);
     Ok([before, missing.concat().as_bytes(), after].concat())
-}
-
-/// The lines of an input, none longer than a request may be by more than a byte: the rest of a longer one is
-/// skipped, and what is left is refused for its size.
-struct Lines<R>(BufReader<R>);
-
-impl<R: Read> Iterator for Lines<R> {
-    type Item = io::Result<Vec<u8>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut line = Vec::new();
-        let mut ended = false;
-        while !ended {
-            let buffer = match self.0.fill_buf() {
-                Ok([]) => break,
-                Ok(buffer) => buffer,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Some(Err(error)),
-            };
-            let (taken, used) = match buffer.iter().position(|byte| *byte == b'\n') {
-                Some(end) => {
-                    ended = true;
-                    (buffer.get(..end).unwrap_or_default(), end + 1)
-                }
-                None => (buffer, buffer.len()),
-            };
-            let room = (Limits::REQUEST.bytes + 1).saturating_sub(line.len());
-            line.extend(taken.iter().take(room));
-            self.0.consume(used);
-        }
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        (ended || !line.is_empty()).then_some(Ok(line))
-    }
 }
 
 pub(super) fn csv(
@@ -359,11 +201,6 @@ fn decide_rows(
         }
     }
     Ok(summary)
-}
-
-fn ended_early(rows: u64, error: &io::Error) -> Failure {
-    Failure::because(Exit::Runtime, format!("the input cannot be read after row {rows}"), error)
-        .help("rows before it are recorded; mend the input and run the command again: they are answered as they were")
 }
 
 /// The requests that rows make; says about each row what becomes of it before it is sent.
@@ -475,24 +312,6 @@ struct Short {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lines(input: &[u8]) -> Vec<Vec<u8>> {
-        Lines(BufReader::with_capacity(7, input)).collect::<io::Result<_>>().unwrap()
-    }
-
-    #[test]
-    fn lines_end_with_or_without_a_newline() {
-        assert_eq!(lines(b"a\nbb\r\n\nlast without end"), [&b"a"[..], b"bb", b"", b"last without end"]);
-        assert!(lines(b"").is_empty());
-    }
-
-    #[test]
-    fn an_endless_line_is_cut_one_byte_above_the_limit() {
-        let mut input = vec![b'x'; Limits::REQUEST.bytes * 3];
-        input.extend(b"\nnext\n");
-        let lines = lines(&input);
-        assert_eq!(lines.iter().map(Vec::len).collect::<Vec<_>>(), [Limits::REQUEST.bytes + 1, 4]);
-    }
 
     #[test]
     fn a_line_is_decided_under_the_policy_of_the_command_or_not_at_all() {

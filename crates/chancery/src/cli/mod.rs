@@ -24,6 +24,7 @@ mod remote;
 mod serve;
 mod settings;
 mod signer;
+mod summary;
 mod trust;
 mod verify;
 

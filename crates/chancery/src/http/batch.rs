@@ -16,12 +16,13 @@ use chancery_runtime::batch::{BatchError, BatchLine};
 use serde::Serialize;
 
 use super::access::Identity;
-use super::body::{self, BodyReader, Lines, REQUEST_BYTES_MAX};
+use super::body::{self, BodyReader, REQUEST_BYTES_MAX};
 use super::error::Problem;
 use super::parameters::Query;
 use super::state::State;
 use super::stream::{self, Form};
 use super::{metrics, schema};
+use crate::lines::Lines;
 
 /// Decide a line at a time.
 ///
