@@ -108,6 +108,7 @@ pub(crate) struct Answer {
     key: KeyId,
     resolution: OverrideResolution,
     outcome: Option<String>,
+    issued_at: Timestamp,
     expires_at: Timestamp,
     /// Whether its signature holds and the rule lets it count.
     counts: bool,
@@ -163,6 +164,7 @@ impl Case<'_> {
             key: predicate.signer,
             resolution: predicate.resolution,
             outcome: predicate.outcome,
+            issued_at: predicate.issued_at,
             expires_at: predicate.expires_at,
             counts: counts && trusted && !findings.failed(CheckId::OverrideSeparation),
         });
@@ -326,8 +328,13 @@ fn distinct(answers: &[&Answer]) -> usize {
     seen.len()
 }
 
-/// Every override that was counted still stood when the case was resolved.
+/// Every override that was counted was there, and still stood, when the case was resolved.
 fn in_time(counted: &[&Answer], predicate: &Resolution, findings: &mut Findings) {
+    if let Some(later) = counted.iter().find(|answer| predicate.resolved_at < answer.issued_at) {
+        let reason =
+            format!("the resolution is dated before the override by `{}` that it counts", later.approver);
+        findings.fail(CheckId::Resolution, reason);
+    }
     let late = counted.iter().find(|answer| answer.expires_at <= predicate.resolved_at);
     findings.require(CheckId::OverrideExpiry, late.is_none(), || {
         let approver = late.map_or("", |answer| answer.approver.as_str());

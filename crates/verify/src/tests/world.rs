@@ -60,6 +60,8 @@ pub(crate) struct World {
     /// Seconds since the start; every entry is made ten seconds after the one before.
     pub(crate) now: i64,
     identity: Vec<u8>,
+    /// The name of the key that signed the identity.
+    builder: &'static str,
     keyring: KeyringVersion,
 }
 
@@ -150,9 +152,10 @@ impl World {
             witness_quorum: None,
         };
         let bundle = Bundle::from_files(files).unwrap();
-        let mut world = Self { bundle, entries: Vec::new(), now: 0, identity: Vec::new(), keyring };
+        let mut world = Self { bundle, entries: Vec::new(), now: 0, identity: Vec::new(), builder: "build", keyring };
         world.log_keyring();
-        world.log_build();
+        let logged = world.build("build", |_| {});
+        world.log_build(&logged);
         world.activate(|_| {});
         world
     }
@@ -176,9 +179,14 @@ impl World {
         self.log(&statement, &key("root"), None);
     }
 
-    fn log_build(&mut self) {
-        let signer = key("build");
-        let predicate = BuildIdentity {
+    /// From here on another build decides. It is not logged yet.
+    pub(crate) fn build(
+        &mut self,
+        builder: &'static str,
+        edit: impl FnOnce(&mut BuildIdentity),
+    ) -> Statement<BuildIdentity> {
+        let signer = key(builder);
+        let mut predicate = BuildIdentity {
             builder: "https://ci.example".to_owned(),
             built_at: at(-60),
             git: Git {
@@ -198,9 +206,15 @@ impl World {
             slsa_provenance: None,
             toolchain: "rustc 1.95.0".to_owned(),
         };
+        edit(&mut predicate);
         let statement = Statement::build_of(Subject::new("chancery", sha256(b"program")), predicate).unwrap();
         self.identity = statement.to_payload().unwrap().into_bytes();
-        self.log(&statement, &signer, None);
+        self.builder = builder;
+        statement
+    }
+
+    pub(crate) fn log_build(&mut self, build: &Statement<BuildIdentity>) {
+        self.log(build, &key(self.builder), None);
     }
 
     pub(crate) fn activate(&mut self, edit: impl FnOnce(&mut Activation)) {
@@ -309,6 +323,17 @@ impl World {
         approver: &str,
         edit: impl FnOnce(&mut Override),
     ) -> RecordId {
+        self.answer_about(decision, decision, approver, edit)
+    }
+
+    /// The same with the members of `decision`, about `subject`.
+    pub(crate) fn answer_about(
+        &mut self,
+        subject: &RecordId,
+        decision: &RecordId,
+        approver: &str,
+        edit: impl FnOnce(&mut Override),
+    ) -> RecordId {
         let signer = key(approver);
         let of = self.decision(decision);
         let mut nonce = [0; 16];
@@ -329,7 +354,15 @@ impl World {
             tenant: tenant(),
         };
         edit(&mut predicate);
-        self.log(&Statement::about(decision, predicate).unwrap(), &signer, None)
+        self.log(&Statement::about(subject, predicate).unwrap(), &signer, None)
+    }
+
+    /// Changes the text of the last record, and leaves its signature as it is.
+    pub(crate) fn edit_last(&mut self, from: &str, to: &str) {
+        let payload = &mut self.entries.last_mut().unwrap().envelope.payload.0;
+        let text = String::from_utf8(payload.clone()).unwrap();
+        assert!(text.contains(from));
+        *payload = text.replace(from, to).into_bytes();
     }
 
     /// The case is approved by `overrides`, or ends as `edit` makes it.
@@ -449,7 +482,7 @@ impl World {
         }
         if plan.build {
             let sbom = plan.sbom.then(|| b64::Bytes(SBOM.to_vec()));
-            let signature = MessageBundle::sign(&self.identity, &key("build")).unwrap();
+            let signature = MessageBundle::sign(&self.identity, &key(self.builder)).unwrap();
             let payload = b64::Bytes(self.identity.clone());
             writer.build(&BuildLine { kind: BuildTag, payload, sbom, signature }).unwrap();
         }
