@@ -4,7 +4,7 @@ use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chancery_core::statement::ExecutionState;
-use chancery_runtime::records::{DecisionFilter, Order, Stats};
+use chancery_runtime::records::{ConfirmationState, DecisionFilter, Order, Stats};
 use serde::Serialize;
 
 use super::access::Identity;
@@ -32,7 +32,21 @@ pub(super) fn filter(query: &mut Query) -> DecisionFilter {
         principal: query.parsed("principal", "an entity such as `System::\"claims-core\"`"),
         fingerprint: query.parsed("fingerprint", "64 lowercase hex digits"),
         labels: query.prefixed("label."),
+        confirmation: confirmation(query),
+        effective_before: query.instant("effective_before"),
         ..DecisionFilter::default()
+    }
+}
+
+fn confirmation(query: &mut Query) -> Option<ConfirmationState> {
+    match query.text("confirmation").as_deref() {
+        None => None,
+        Some("none") => Some(ConfirmationState::Missing),
+        Some("done") => Some(ConfirmationState::Given),
+        Some(_) => {
+            query.fault("confirmation", "`none` or `done`", "something else".to_owned());
+            None
+        }
     }
 }
 

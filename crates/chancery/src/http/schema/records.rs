@@ -27,6 +27,10 @@ pub struct Filter {
     pub principal: Option<String>,
     /// The execution fingerprint, hex.
     pub fingerprint: Option<String>,
+    /// `none`: an outcome holds, and nobody confirmed what was done; `done`: somebody did.
+    pub confirmation: Option<String>,
+    /// The outcome that holds came before then: the decision, or the end of its override case.
+    pub effective_before: Option<String>,
     /// `label.<name>=<value>`: a label; may be given for several.
     #[param(rename = "label.*")]
     pub label: Option<String>,
