@@ -7,6 +7,7 @@
 //! | the newest checkpoint is signed and of this tree; so is the publisher's own | every fingerprint follows from its statement |
 //! | the columns of decisions say what their payloads say | every opening opens and leads to the committed roots |
 //! | keyring and `root.pub` | every bundle's content and signature |
+//! | every verification is of a decision before it and has its row, and every row its verification | |
 //! | every build that decisions name is logged before them and has its row | every build's signature and bill of materials |
 //!
 //! It goes on after a fault, so that one report has all of them; it mends nothing. It reads in pages, so memory does
@@ -32,6 +33,8 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::Path;
+
+mod links;
 
 /// Entries that are read at once.
 const PAGE: u64 = 256;
@@ -59,6 +62,8 @@ pub struct FsckReport {
     pub entries: u64,
     /// Decisions among them.
     pub decisions: u64,
+    /// Verifications among them.
+    pub verifications: u64,
     /// Openings that were opened.
     pub openings: u64,
     /// Bundles that were verified.
@@ -191,9 +196,11 @@ impl Check<'_> {
                 chain = chain_next(&chain, &leaf);
             }
             (expected..end).for_each(|missing| report.problem(missing, "the entry is missing"));
-            for entry in self.entries(at..end, report)? {
-                self.entry(&entry, &mut rows, &mut builds, report)?;
+            let entries = self.entries(at..end, report)?;
+            for entry in &entries {
+                self.entry(entry, &mut rows, &mut builds, report)?;
             }
+            self.verifications(at..end, &entries, report)?;
             at = end;
             report.entries = at;
             progress(at, head.size);

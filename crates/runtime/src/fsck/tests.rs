@@ -82,6 +82,52 @@ fn edits_are_found_where_they_are() {
     }
 }
 
+/// A log in which two decisions were verified; closed. The verifications lie at the indexes 5 and 6.
+fn verified() -> TestLog {
+    let log = TestLog::new();
+    let runtime = log.open();
+    for number in 0..3 {
+        runtime.execute_blocking(&caller(), &request(&format!("e-{number}"), "1", "0.1")).unwrap();
+    }
+    let recorded = runtime.verify_recorded(&["e-0".parse().unwrap(), "e-1".parse().unwrap()]).unwrap();
+    assert_eq!(recorded.iter().map(|recorded| recorded.index).collect::<Vec<_>>(), [5, 6]);
+    runtime.publish_checkpoint().unwrap();
+    drop(runtime);
+    log
+}
+
+#[test]
+fn verifications_lead_to_their_decisions_and_back() {
+    let log = verified();
+    let report = fsck(&log, true);
+    assert_eq!((report.problems, report.verifications), (vec![], 2));
+    for (sql, index, what) in [
+        ("DELETE FROM verifications WHERE log_index = 5", 5, "no row in `verifications`"),
+        (
+            "INSERT INTO verifications SELECT tenant, 3, execution_id, execution_fingerprint, verdict, \
+             signature_verified, runtime_verified, schema_compatible, verified_at, verifier \
+             FROM verifications WHERE log_index = 5",
+            3,
+            "has no verification in the log",
+        ),
+        ("UPDATE verifications SET verdict = 'verified' WHERE log_index = 6", 6, "`verdict`"),
+        ("UPDATE verifications SET runtime_verified = 1 WHERE log_index = 6", 6, "`runtime_verified`"),
+        ("UPDATE verifications SET execution_id = 'e-2' WHERE log_index = 6", 6, "`execution_id`"),
+        ("DELETE FROM decisions WHERE execution_id = 'e-1'", 6, "an orphan: it verifies `e-1`"),
+        (
+            "UPDATE decisions SET execution_fingerprint = lower(hex(zeroblob(32))) WHERE execution_id = 'e-1'",
+            6,
+            "an orphan: what it verifies is not the decision",
+        ),
+    ] {
+        let log = verified();
+        log.tamper(sql);
+        let problems = fsck(&log, false).problems;
+        let found = problems.iter().any(|p| p.index == Some(index) && p.what.contains(what));
+        assert!(found, "{sql}: {problems:#?}");
+    }
+}
+
 #[test]
 fn openings_of_other_rows_are_found() {
     let log = filled();
