@@ -149,7 +149,7 @@ fn judge_build(context: &Context<'_>, decision: &Decision, findings: &mut Findin
     let Some(named) = &decision.runtime.build_identity else { return BuildFact::Null };
     let Some(at) = context.build_by_hash.get(named).copied() else { return BuildFact::Missing };
     match context.builds.get(at).map(|build| build.binary) {
-        Some(Some(binary)) if binary != decision.runtime.binary => BuildFact::OtherBinary,
+        Some(Some(binary)) if binary != decision.runtime.binary => BuildFact::OtherBinary(at),
         _ => BuildFact::Known(at),
     }
 }

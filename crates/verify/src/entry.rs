@@ -116,8 +116,8 @@ pub(crate) enum BuildFact {
     Null,
     /// A build that is not in the file.
     Missing,
-    /// A build of another program.
-    OtherBinary,
+    /// The build at this place among the file's builds, which is of another program.
+    OtherBinary(usize),
     /// The build at this place among the file's builds.
     Known(usize),
 }

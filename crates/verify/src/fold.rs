@@ -242,7 +242,10 @@ impl<'a> Fold<'a> {
             BuildFact::Missing => {
                 findings.unknown(check, "the build that the decision names is not in the file");
             }
-            BuildFact::OtherBinary => {
+            BuildFact::OtherBinary(at) => {
+                if let Some(used) = self.build_uses.get_mut(at) {
+                    used.first.get_or_insert(index);
+                }
                 findings.fail(check, "the program that decided is not the one of the build that it names");
             }
             BuildFact::Known(at) => {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use crate::{Ask, Report, verify};
 
+mod builds;
 mod bytes;
+mod keys;
 mod rules;
 mod vectors;
 mod world;
