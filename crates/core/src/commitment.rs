@@ -23,6 +23,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 use thiserror::Error;
+use zeroize::Zeroize as _;
 
 use crate::canonical::{Canonical, CanonicalError, append_canonical, to_canonical};
 use crate::digest::{
@@ -39,7 +40,8 @@ pub use opening::{CandidateField, Field, Opening, OpeningError};
 /// The most candidates that a request may have (formats §4.5).
 pub const CANDIDATES_MAX: usize = 10_000;
 
-/// A tenant's commitment key K. Never rotated: a repeat of a request must come to the same fingerprint.
+/// A tenant's commitment key K. Never rotated: a repeat of a request must come to the same fingerprint. It is wiped
+/// when it is dropped.
 #[derive(Clone, Eq, PartialEq)]
 pub struct TenantKey([u8; 32]);
 
@@ -57,6 +59,12 @@ impl TenantKey {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl Drop for TenantKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -113,7 +121,8 @@ macro_rules! disclosable {
 }
 
 disclosable! {
-    /// What all keys of one execution are derived from. Whoever has it can open every field.
+    /// What all keys of one execution are derived from. Whoever has it can open every field. It is wiped when it is
+    /// dropped.
     Secret
 }
 disclosable! {
@@ -123,6 +132,12 @@ disclosable! {
 disclosable! {
     /// The commitment to one field or candidate. Says nothing without the key.
     Commitment
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 impl Secret {
