@@ -25,8 +25,9 @@ use chancery_core::note::NoteSignError;
 use chancery_core::time::Timestamp;
 use chancery_store::{Head, Settings, Store, StoreError, StoredCheckpoint};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -259,7 +260,8 @@ fn write(path: &Path, signed: &Signed) -> Result<(), CheckpointError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
-    let mut file = File::create(&new).map_err(io)?;
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(io)?;
     file.write_all(bytes.as_bytes()).map_err(io)?;
     file.sync_all().map_err(io)?;
     fs::rename(&new, path).map_err(io)?;

@@ -626,6 +626,21 @@ mod tests {
     }
 
     #[test]
+    fn files_are_their_owners_alone_but_for_root_pub() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = init(init_request(folder.path())).unwrap();
+        let files = || everything(folder.path()).into_iter().filter(|path| path.is_file());
+        for name in ["chancery.db", "chancery.db-wal", "chancery.db.lock", "checkpoint"] {
+            assert!(files().any(|path| path.ends_with(name)), "{name}");
+        }
+        for path in files() {
+            let open = fs::metadata(&path).unwrap().permissions().mode() & 0o077;
+            assert_eq!(open == 0, !path.ends_with("root.pub"), "{}", path.display());
+        }
+        drop(made);
+    }
+
+    #[test]
     fn nothing_that_is_there_is_touched() {
         let taken = ["keys/root.key", "keys/vault.key", "trust/root.pub", "state/checkpoint", "chancery.db"];
         for name in taken {

@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
@@ -26,8 +27,9 @@ impl Lock {
     /// Takes the lock of `database` or fails at once.
     pub(crate) fn take(database: &Path) -> Result<Self, StoreError> {
         let path = lock_path(database);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = file.map_err(|source| match source.kind() {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path).map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
             io::ErrorKind::StorageFull => StoreError::Full,
             _ => StoreError::Io { doing: "open", path: path.clone(), source },

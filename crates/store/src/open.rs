@@ -116,6 +116,7 @@ impl Store {
             check_identity(&mut inspect(path, options.busy_timeout_ms)?, path)?;
         }
         let lock = Lock::take(path)?;
+        make_private(path)?;
         let mut connection = connection::establish(path, Purpose::Create, options.busy_timeout_ms)?;
         connection::execute(
             &mut connection,
@@ -315,6 +316,14 @@ fn must_be_writable(path: &Path) -> Result<(), StoreError> {
         }
         Err(source) => Err(StoreError::Io { doing: "open", path: path.to_owned(), source }),
     }
+}
+
+/// Makes the file, unless it is there, so that only its owner can read it: openings lie in it, if encrypted. SQLite
+/// gives the write-ahead log and its index the same mode, which an operator may widen for a group of readers.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let made = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map(drop).map_err(|source| StoreError::Io { doing: "make", path: path.to_owned(), source })
 }
 
 fn inspect(path: &Path, busy_timeout_ms: u32) -> Result<SqliteConnection, StoreError> {
