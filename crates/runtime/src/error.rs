@@ -149,6 +149,8 @@ pub(crate) fn store_code(error: &StoreError) -> &'static str {
         StoreError::Full => "store.full",
         StoreError::Cursor { .. } => "list.cursor",
         StoreError::OutOfRange { .. } => "log.range",
+        StoreError::NotThere { .. } => "store.missing",
+        StoreError::Foreign { .. } => "store.foreign",
         other => match other.class() {
             Class::Unavailable => "store.unavailable",
             Class::Corrupt => "store.corrupt",

@@ -129,7 +129,7 @@ pub enum StoreError {
     },
 
     /// There is no database there.
-    #[error("there is no store at `{path}`: run init", path = path.display())]
+    #[error("there is no store at `{path}`", path = path.display())]
     NotThere {
         /// The database file.
         path: PathBuf,

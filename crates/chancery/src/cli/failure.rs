@@ -88,6 +88,7 @@ impl Failure {
     pub(super) fn told(whose: Cause, code: &str, message: &str, faults: &[Told]) -> Self {
         let exit = match whose {
             Cause::Caller if code == "bundle.invalid" => Exit::PolicyInvalid,
+            Cause::Caller if code == "store.missing" => Exit::NotFound,
             Cause::Caller => Exit::Usage,
             Cause::Conflict => Exit::Conflict,
             Cause::Refused => Exit::NotAuthorised,
@@ -114,6 +115,12 @@ impl Failure {
             ("trust.root", _) => "put root.pub back, or name its folder with `trust` in chancery.toml",
             ("store.locked", _) => {
                 "run the command with `--server` and that process's address if it is `chancery serve`, or stop it"
+            }
+            ("store.missing", _) => {
+                "put the database back as docs/runbook.md says, or name it with `database` in chancery.toml"
+            }
+            ("store.foreign", _) => {
+                "name the log's own file with `database` in chancery.toml; nothing was written to this one"
             }
             ("bundle.published", _) => "raise `version` in bundle.toml: a version never changes",
             ("bundle.signature", _) => "sign it: `chancery bundle sign FOLDER`",
