@@ -6,7 +6,7 @@ use chancery_tests::home::Home;
 use chancery_tests::program::{chancery, repository, run};
 
 /// A copy of claim-approval as another version.
-fn next_version(home: &Home, version: &str) -> std::path::PathBuf {
+pub(crate) fn next_version(home: &Home, version: &str) -> std::path::PathBuf {
     let folder = home.file(&format!("policies/claim-approval/{version}"));
     let from = repository().join("policies/claim-approval/1.0.0");
     assert!(Command::new("cp").arg("-r").arg(from).arg(&folder).status().unwrap().success());

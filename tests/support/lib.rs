@@ -1,5 +1,5 @@
-//! What the integration tests share: the built programs, a prepared home folder, a running server, the real data; and
-//! what the benches share.
+//! What the integration tests share: the built programs, a prepared home folder, a running server, the real data,
+//! other people's tools; and what the benches share.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,3 +14,5 @@ pub mod data;
 pub mod home;
 pub mod program;
 pub mod server;
+pub mod softhsm;
+pub mod tools;

@@ -1,0 +1,362 @@
+//! cosign: blobs, attestations and key files, both ways.
+//!
+//! Nothing is sent anywhere: signing works under a configuration that names no service, checking with
+//! `--insecure-ignore-tlog`, as trust comes from the key alone, and the way to the internet is a closed port.
+
+use std::fs;
+
+use chancery_core::b64;
+use chancery_core::key::pem;
+use chancery_core::sigstore::{DsseBundle, MessageBundle};
+use chancery_tests::home::{Home, PASSWORD};
+use chancery_tests::program::{Said, chancery, run};
+use chancery_tests::tools::{self, Tool};
+
+use super::files::{FILE, Folder, OTHER_FILE, algorithm, attest_decision, public_half};
+use super::table::{Direction, Rows};
+
+const DECISION: &str = "https://chancery.dev/decision/v1";
+const SIGNATURE_FAILS: &str = "failed to verify signature";
+
+struct Cosign {
+    tool: Tool,
+    folder: Folder,
+}
+
+impl Cosign {
+    fn new() -> Option<Self> {
+        let cosign = Self { tool: tools::cosign()?, folder: Folder::new() };
+        cosign.run(&["signing-config", "create", "--out", "no-services.json"]).expect(0);
+        cosign.run(&["trusted-root", "create", "--out", "nobody.json"]).expect(0);
+        Some(cosign)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        self.run_as(PASSWORD, arguments)
+    }
+
+    fn run_as(&self, password: &str, arguments: &[&str]) -> Said {
+        let variables = [("COSIGN_PASSWORD", password), ("HTTPS_PROXY", "http://127.0.0.1:9")];
+        self.tool.run_with(self.folder.path(), arguments, &variables)
+    }
+
+    fn verify_blob(&self, key: &str, bundle: &str, file: &str) -> Said {
+        self.verify_blob_by("--bundle", key, bundle, file)
+    }
+
+    fn verify_blob_by(&self, by: &str, key: &str, signature: &str, file: &str) -> Said {
+        let key = format!("{key}.pub");
+        self.run(&["verify-blob", "--key", &key, by, signature, "--insecure-ignore-tlog", file])
+    }
+
+    fn verify_attestation(&self, key: &str, bundle: &str, kind: &str, digest: &str) -> Said {
+        let key = format!("{key}.pub");
+        self.run(&[
+            "verify-blob-attestation",
+            "--key",
+            &key,
+            "--bundle",
+            bundle,
+            "--insecure-ignore-tlog",
+            "--type",
+            kind,
+            "--digest",
+            digest,
+            "--digestAlg",
+            "sha256",
+        ])
+    }
+
+    /// Signs `file` and gives the bundle.
+    fn sign_blob(&self, key: &str) -> Vec<u8> {
+        self.sign(key, &["sign-blob"])
+    }
+
+    /// Signs a statement about `file` and gives the bundle.
+    fn attest_blob(&self, key: &str) -> Vec<u8> {
+        self.folder.write("predicate.json", "{\"a\":1}");
+        self.sign(key, &["attest-blob", "--predicate", "predicate.json", "--type", DECISION])
+    }
+
+    fn sign(&self, key: &str, what: &[&str]) -> Vec<u8> {
+        let how = ["--signing-config", "no-services.json", "--bundle", "signed.json", "--yes", "--key", key];
+        // With a trusted root it checks what it has signed, and does not accept its own Ed25519.
+        let check: &[&str] = if key == "ed25519" { &[] } else { &["--trusted-root", "nobody.json"] };
+        self.run(&[what, &how, check, &["file"]].concat()).expect(0);
+        fs::read(self.folder.file("signed.json")).unwrap()
+    }
+
+    /// The form of cosign before version 3: no signing configuration, bundles of its own.
+    fn sign_blob_the_old_way(&self, key: &str, file: &str) {
+        self.run(&[
+            "sign-blob",
+            "--key",
+            key,
+            "--use-signing-config=false",
+            "--tlog-upload=false",
+            "--new-bundle-format=false",
+            "--output-signature",
+            "old.sig",
+            "--bundle",
+            "old.json",
+            "--yes",
+            file,
+        ])
+        .expect(0);
+    }
+}
+
+#[test]
+fn cosign_checks_what_chancery_signed() {
+    let Some(cosign) = Cosign::new() else { return };
+    let mut rows = Rows::of(&cosign.tool, Direction::Ours);
+    for key in ["p256", "ed25519"] {
+        check_blobs(&cosign, key, &mut rows);
+    }
+    check_policy_bundle(&cosign, &mut rows);
+    check_attestation(&cosign, &mut rows);
+    for key in ["p256", "ed25519"] {
+        check_key_file(&cosign, key, &mut rows);
+    }
+    rows.finish();
+}
+
+fn check_blobs(cosign: &Cosign, key: &str, rows: &mut Rows) {
+    let (bundle, signature) = (format!("file.{key}.json"), format!("file.{key}.sig"));
+    let (kind, other) = (algorithm(key), format!("{key}-other"));
+    cosign.folder.sign_file(key);
+    rows.accepted(&format!("blob, sigstore bundle, {kind}"), &cosign.verify_blob(key, &bundle, "file"));
+    let by_signature = |key: &str, file: &str| cosign.verify_blob_by("--signature", key, &signature, file);
+    rows.accepted(&format!("blob, `.sig`, {kind}"), &by_signature(key, "file"));
+    let another_key = cosign.verify_blob(&other, &bundle, "file");
+    rows.refused(&format!("blob, sigstore bundle, {kind}, another key"), &another_key, SIGNATURE_FAILS);
+    let another_file = cosign.verify_blob(key, &bundle, "other");
+    rows.refused(&format!("blob, sigstore bundle, {kind}, another blob"), &another_file, SIGNATURE_FAILS);
+    let fails = if key == "ed25519" { SIGNATURE_FAILS } else { "invalid signature" };
+    rows.refused(&format!("blob, `.sig`, {kind}, another key"), &by_signature(&other, "file"), fails);
+    rows.refused(&format!("blob, `.sig`, {kind}, another blob"), &by_signature(key, "other"), fails);
+}
+
+fn check_policy_bundle(cosign: &Cosign, rows: &mut Rows) {
+    let home = Home::new();
+    let policy = home.file("policies/claim-approval/1.0.0");
+    run(chancery(home.path()).args(["bundle", "sign"]), [&policy]).expect(0);
+    for file in ["bundle.sum", "bundle.sum.sigstore.json"] {
+        fs::copy(policy.join(file), cosign.folder.file(file)).unwrap();
+    }
+    cosign.folder.write("policy.pub", public_half(&home, "keys/policy.key"));
+    let check = |key: &str, file: &str| cosign.verify_blob(key, "bundle.sum.sigstore.json", file);
+    rows.accepted("policy bundle, `bundle.sum.sigstore.json`", &check("policy", "bundle.sum"));
+    rows.refused("policy bundle, another key", &check("ed25519", "bundle.sum"), SIGNATURE_FAILS);
+    let changed = cosign.folder.read("bundle.sum").replacen('a', "b", 1);
+    cosign.folder.write("bundle.sum", changed);
+    rows.refused("policy bundle, a changed `bundle.sum`", &check("policy", "bundle.sum"), SIGNATURE_FAILS);
+}
+
+fn check_attestation(cosign: &Cosign, rows: &mut Rows) {
+    let fingerprint = attest_decision(&cosign.folder);
+    let check = |key: &str, bundle: &str, kind: &str, digest: &str| {
+        cosign.verify_attestation(key, bundle, kind, digest)
+    };
+    let good = check("runtime", "attestation.json", DECISION, &fingerprint);
+    rows.accepted("decision attestation, subject is the fingerprint", &good);
+    rows.refused(
+        "decision attestation, another key",
+        &check("ed25519", "attestation.json", DECISION, &fingerprint),
+        "accepted signatures do not match threshold",
+    );
+    rows.refused(
+        "decision attestation, another type",
+        &check("runtime", "attestation.json", "https://chancery.dev/override/v1", &fingerprint),
+        "invalid predicate type",
+    );
+    rows.refused(
+        "decision attestation, another fingerprint",
+        &check("runtime", "attestation.json", DECISION, &"0".repeat(64)),
+        "provided artifact digest does not match any digest in statement",
+    );
+    let mut bundle: serde_json::Value =
+        serde_json::from_str(&cosign.folder.read("attestation.json")).unwrap();
+    let payload = b64::decode(bundle["dsseEnvelope"]["payload"].as_str().unwrap()).unwrap();
+    let changed = String::from_utf8(payload).unwrap().replacen("completed", "Completed", 1);
+    bundle["dsseEnvelope"]["payload"] = b64::encode(changed.as_bytes()).into();
+    cosign.folder.write("changed.json", bundle.to_string());
+    rows.refused(
+        "decision attestation, a changed payload",
+        &check("runtime", "changed.json", DECISION, &fingerprint),
+        "accepted signatures do not match threshold",
+    );
+}
+
+fn check_key_file(cosign: &Cosign, key: &str, rows: &mut Rows) {
+    let kind = algorithm(key);
+    let public = cosign.run(&["public-key", "--key", key]);
+    assert_eq!(public.out, cosign.folder.read(&format!("{key}.pub")));
+    rows.accepted(&format!("encrypted key file, {kind}"), &public);
+    let wrong = cosign.run_as("wrong", &["public-key", "--key", key]);
+    rows.refused(&format!("encrypted key file, {kind}, wrong password"), &wrong, "decryption failed");
+}
+
+#[test]
+fn chancery_checks_what_cosign_signed() {
+    let Some(cosign) = Cosign::new() else { return };
+    let mut rows = Rows::of(&cosign.tool, Direction::Theirs);
+    for name in ["cosign", "another"] {
+        cosign.run(&["generate-key-pair", "--output-key-prefix", name]).expect(0);
+    }
+    open_key_file(&cosign, &mut rows);
+    check_their_blob(&cosign, &mut rows);
+    check_their_attestation(&cosign, &mut rows);
+    refuse_their_ed25519(&cosign, &mut rows);
+    publish_what_cosign_signed(&cosign, &mut rows);
+    rows.finish();
+}
+
+fn open_key_file(cosign: &Cosign, rows: &mut Rows) {
+    let folder = &cosign.folder;
+    let show = |name: &str, password: &str| {
+        run(chancery(folder.path()).env("CHANCERY_PASSWORD", password), ["key", "show", name, "-o", "json"])
+    };
+    let text = folder.read("cosign.key");
+    let (label, json) = pem::decode(&text).unwrap();
+    let inside: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(
+        (label.as_str(), &inside["kdf"]["params"]["N"]),
+        ("ENCRYPTED SIGSTORE PRIVATE KEY", &65_536.into())
+    );
+
+    let shown = show("cosign.key", PASSWORD);
+    rows.accepted("`generate-key-pair`, encrypted key file, P-256", &shown);
+    assert_eq!(shown.json()["publicKey"], folder.read("cosign.pub"));
+    folder.write("older.key", pem::encode("ENCRYPTED COSIGN PRIVATE KEY", &json));
+    // The folder is this user's alone; so must the files be.
+    private(folder, "older.key");
+    rows.accepted("the same under the older label", &show("older.key", PASSWORD));
+    rows.refused("the same, wrong password", &show("cosign.key", "wrong"), "the password does not open");
+    for (what, name, text, because) in [
+        ("truncated", "truncated.key", text[..text.len() / 2].to_owned(), "the block has no"),
+        (
+            "a shorter box",
+            "shorter.key",
+            pem::encode(&label, &shorter(&inside)),
+            "the password does not open",
+        ),
+        (
+            "relabelled as unencrypted",
+            "relabelled.key",
+            pem::encode("PRIVATE KEY", &json),
+            "not an `ENCRYPTED SIGSTORE PRIVATE KEY`",
+        ),
+    ] {
+        folder.write(name, text);
+        private(folder, name);
+        rows.refused(&format!("the same, {what}"), &show(name, PASSWORD), because);
+    }
+
+    let der = folder.private_key("ed25519").to_pkcs8_der();
+    folder.write("plain.pem", pem::encode("PRIVATE KEY", &der));
+    cosign.run(&["import-key-pair", "--key", "plain.pem", "--output-key-prefix", "imported"]).expect(0);
+    let shown = show("imported.key", PASSWORD);
+    rows.accepted("`import-key-pair`, encrypted key file, Ed25519", &shown);
+    assert_eq!(shown.json()["publicKey"], folder.read("ed25519.pub"));
+}
+
+/// A key file whose box lacks its last bytes.
+fn shorter(key_file: &serde_json::Value) -> Vec<u8> {
+    let mut shorter = key_file.clone();
+    let mut sealed = b64::decode(shorter["ciphertext"].as_str().unwrap()).unwrap();
+    sealed.truncate(sealed.len() - 3);
+    shorter["ciphertext"] = b64::encode(&sealed).into();
+    shorter.to_string().into_bytes()
+}
+
+fn private(folder: &Folder, name: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(folder.file(name), fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn check_their_blob(cosign: &Cosign, rows: &mut Rows) {
+    let key = cosign.folder.public_key("cosign");
+    let bundle = MessageBundle::parse(&cosign.sign_blob("cosign.key")).unwrap();
+    rows.accepted("blob, sigstore bundle, their key", &bundle.verify(FILE.as_bytes(), &key));
+    let another = cosign.folder.public_key("another");
+    rows.refused("blob, another key", &bundle.verify(FILE.as_bytes(), &another), "the bundle's hint");
+    rows.refused("blob, another blob", &bundle.verify(OTHER_FILE.as_bytes(), &key), "the bundle's digest");
+
+    let bundle = MessageBundle::parse(&cosign.sign_blob("p256")).unwrap();
+    let key = cosign.folder.public_key("p256");
+    rows.accepted("blob, sigstore bundle, our key file", &bundle.verify(FILE.as_bytes(), &key));
+
+    cosign.sign_blob_the_old_way("cosign.key", "file");
+    let key = cosign.folder.public_key("cosign");
+    let signature = b64::decode(&cosign.folder.read("old.sig")).unwrap();
+    rows.accepted("blob, `.sig`", &key.verify(FILE.as_bytes(), &signature));
+    rows.refused(
+        "blob, `.sig`, another blob",
+        &key.verify(OTHER_FILE.as_bytes(), &signature),
+        "does not match",
+    );
+    let legacy = MessageBundle::parse(cosign.folder.read("old.json").as_bytes());
+    rows.refused("blob, legacy bundle", &legacy, "not a sigstore bundle v0.3");
+}
+
+fn check_their_attestation(cosign: &Cosign, rows: &mut Rows) {
+    let folder = &cosign.folder;
+    let text = cosign.attest_blob("cosign.key");
+    let bundle = DsseBundle::parse(&text).unwrap();
+    let verified = bundle.verify(&folder.public_key("cosign"));
+    rows.accepted("attestation, DSSE in a sigstore bundle", &verified);
+    let statement: serde_json::Value = serde_json::from_slice(verified.unwrap().bytes()).unwrap();
+    assert_eq!(statement["predicateType"], DECISION);
+    let another = bundle.verify(&folder.public_key("another"));
+    rows.refused("attestation, another key", &another, "the bundle's hint");
+    let changed = String::from_utf8(text).unwrap().replacen("application/vnd.in-toto+json", "text/plain", 1);
+    let changed = DsseBundle::parse(changed.as_bytes()).unwrap().verify(&folder.public_key("cosign"));
+    rows.refused("attestation, another payload type", &changed, "the bundle's envelope does not hold");
+    let as_blob = MessageBundle::parse(&fs::read(folder.file("signed.json")).unwrap());
+    rows.refused("attestation, read as a blob's bundle", &as_blob, "not a sigstore bundle v0.3");
+}
+
+/// With an Ed25519 key this cosign writes bundles that it does not accept itself.
+fn refuse_their_ed25519(cosign: &Cosign, rows: &mut Rows) {
+    let folder = &cosign.folder;
+    let without_digest = cosign.sign_blob("ed25519");
+    cosign.verify_blob("ed25519", "signed.json", "file").expect(1);
+    let without_digest = MessageBundle::parse(&without_digest);
+    rows.refused(
+        "blob, sigstore bundle without a digest (Ed25519)",
+        &without_digest,
+        "not a sigstore bundle v0.3",
+    );
+    let prehashed = DsseBundle::parse(&cosign.attest_blob("ed25519")).unwrap();
+    let prehashed = prehashed.verify(&folder.public_key("ed25519"));
+    rows.refused("attestation, Ed25519ph", &prehashed, "the bundle's envelope does not hold");
+}
+
+/// A policy bundle whose signature cosign made, with the key file of a log.
+fn publish_what_cosign_signed(cosign: &Cosign, rows: &mut Rows) {
+    let home = Home::new();
+    let policy = crate::bundles::next_version(&home, "1.1.0");
+    run(chancery(home.path()).args(["bundle", "sign"]), [&policy]).expect(0);
+    let signature = policy.join("bundle.sum.sigstore.json");
+    let chancerys = fs::read(&signature).unwrap();
+    fs::copy(policy.join("bundle.sum"), cosign.folder.file("bundle.sum")).unwrap();
+    cosign.folder.write("policy.pub", public_half(&home, "keys/policy.key"));
+    let create = |key: &str, public: &str| {
+        cosign.sign_blob_the_old_way(key, "bundle.sum");
+        let made =
+            ["bundle", "create", "--artifact", "bundle.sum", "--signature", "old.sig", "--ignore-tlog"];
+        cosign.run(&[&made[..], &["--key", public, "--out", "made.json"]].concat()).expect(0);
+        fs::copy(cosign.folder.file("made.json"), &signature).unwrap();
+        run(chancery(home.path()).args(["bundle", "publish"]), [&policy])
+    };
+    rows.refused(
+        "policy bundle, `bundle create`, a key without the role",
+        &create("p256", "p256.pub"),
+        "keyring",
+    );
+    let key = home.file("keys/policy.key");
+    let published = create(key.to_str().unwrap(), "policy.pub");
+    rows.accepted("policy bundle, `bundle create`, Ed25519 policy key", &published);
+    assert_ne!(fs::read(&signature).unwrap(), chancerys);
+}
