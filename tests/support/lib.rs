@@ -15,4 +15,5 @@ pub mod home;
 pub mod program;
 pub mod server;
 pub mod softhsm;
+pub mod softhsm;
 pub mod tools;
