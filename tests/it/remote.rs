@@ -48,8 +48,11 @@ fn a_decision_is_the_same_wherever_it_is_asked_for() {
     let conflict = ["decide", "claim-approval", "--execution-id", "claim-1", "--signals", &changed];
     let wrong = claim_signals().to_string().replace("4200", "\"much\"");
     let wrong = written(&home, "wrong.json", wrong);
+    let long = claim_signals().to_string().replace("Parked Car", &"x".repeat(300_000));
+    let long = written(&home, "long.json", long);
     for (arguments, code, says) in [
         (&conflict[..], 11, "claim-1"),
+        (&["decide", "claim-approval", "--signals", &long], 2, "json.size"),
         (&["decide", "claim-approval", "--signals", &wrong], 2, "signal.type at /signals/totalClaim"),
         (&["decide", "no-such-policy", "--signals", &signals], 10, "no-such-policy"),
         (&["decide", "claim-approval@9.0.0", "--signals", &signals], 11, "9.0.0"),

@@ -36,6 +36,7 @@ const PIECE_ROWS: usize = 1_024;
 /// Bytes after which a request to a server has no further row; for the same reason.
 const PIECE_BYTES: usize = 4 * 1024 * 1024;
 
+/// The lines of an NDJSON file, each a request.
 pub(super) fn ndjson(
     policy: &PolicyId,
     version: Option<&PolicyVersion>,
@@ -95,6 +96,7 @@ fn under(policy: &PolicyId, version: Option<&PolicyVersion>, line: Vec<u8>) -> R
     Ok([before, missing.concat().as_bytes(), after].concat())
 }
 
+/// The rows of a CSV file, made requests by a mapping.
 pub(super) fn csv(
     mapping: Option<&Path>,
     policy: &PolicyId,

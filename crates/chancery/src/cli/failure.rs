@@ -171,6 +171,18 @@ pub(super) struct Told {
     found: String,
 }
 
+impl Told {
+    /// An input that is too long.
+    pub(super) fn size(bytes_max: usize) -> Self {
+        Self {
+            pointer: None,
+            code: "json.size".to_owned(),
+            expected: format!("at most {bytes_max} bytes"),
+            found: "more".to_owned(),
+        }
+    }
+}
+
 impl From<&Fault> for Told {
     fn from(fault: &Fault) -> Self {
         let Fault { pointer, code, expected, found } = fault.clone();

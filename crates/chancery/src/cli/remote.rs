@@ -14,6 +14,7 @@ use chancery_core::b64;
 use chancery_core::digest::BundleHash;
 use chancery_core::dsse::Envelope;
 use chancery_core::ids::{PolicyId, PolicyVersion};
+use chancery_core::json::Limits;
 use chancery_policy::Bundle;
 use chancery_policy::sum::is_beside;
 use chancery_runtime::Answer;
@@ -176,6 +177,16 @@ impl Remote {
 
     /// Decides one execution.
     pub(super) fn decide(&self, request: &str) -> Result<Answer, Failure> {
+        if request.len() > Limits::REQUEST.bytes {
+            // A server answers before it has read so much, and the answer may be lost over that.
+            let size = Told::size(Limits::REQUEST.bytes);
+            return Err(Failure::told(
+                Cause::Caller,
+                "request.too_large",
+                "the request has a fault",
+                &[size],
+            ));
+        }
         let (status, answer): (_, Answer) = self.post_json("/v1/decisions", request)?;
         Ok(Answer { replayed: status == StatusCode::OK, ..answer })
     }

@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use chancery_core::json::Limits;
 use chancery_runtime::Fault;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 
 use super::error::Problem;
@@ -23,6 +23,9 @@ pub(super) const NDJSON: &[&str] = &["application/x-ndjson", "application/ndjson
 
 /// The longest single request: that of the strict parser.
 pub(super) const REQUEST_BYTES_MAX: usize = Limits::REQUEST.bytes;
+
+/// Bytes beyond the limit that are read and thrown away, so that a client gets to read the answer.
+const THROWN_AWAY_MAX: usize = 1024 * 1024;
 
 /// Frames of a body that are in memory while nobody takes them.
 const FRAMES_MAX: usize = 8;
@@ -51,28 +54,45 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Reads a body of at most `bytes_max`, which has to come within `timeout`.
+///
+/// Of one that is a little longer the rest is read and thrown away: a client that still sends when the connection is
+/// closed sees a broken pipe instead of the answer.
 pub(super) async fn read(request: Request, bytes_max: usize, timeout: Duration) -> Result<Bytes, Problem> {
-    // Whoever says beforehand that it is too long need not send it.
-    let declared =
-        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|length: u64| u64::try_from(bytes_max).is_ok_and(|max| length > max)) {
+    // Whoever asks before sending, or says that it is far too long, need not send it.
+    let headers = request.headers();
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let room = if headers.contains_key(header::EXPECT) { 0 } else { THROWN_AWAY_MAX };
+    if declared.is_some_and(|length: u64| u64::try_from(bytes_max + room).is_ok_and(|max| length > max)) {
         return Err(too_large(bytes_max));
     }
-    let body = Limited::new(request.into_body(), bytes_max);
-    match tokio::time::timeout(timeout, body.collect()).await {
+    match tokio::time::timeout(timeout, collect(request.into_body(), bytes_max)).await {
+        Ok(collected) => collected,
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "request.timeout",
             "the body took too long to come",
         )),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
-        Ok(Err(_)) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "request.body",
-            "the body could not be read to its end",
-        )),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
     }
+}
+
+async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let mut collected = Vec::new();
+    let mut thrown_away = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            Problem::new(StatusCode::BAD_REQUEST, "request.body", "the body could not be read to its end")
+        })?;
+        let data = frame.into_data().unwrap_or_default();
+        if thrown_away == 0 && collected.len() + data.len() <= bytes_max {
+            collected.extend_from_slice(&data);
+            continue;
+        }
+        thrown_away += data.len();
+        if thrown_away > THROWN_AWAY_MAX {
+            break;
+        }
+    }
+    if thrown_away > 0 { Err(too_large(bytes_max)) } else { Ok(collected.into()) }
 }
 
 /// The body of a JSON request of at most 256 KiB.
