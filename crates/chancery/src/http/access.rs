@@ -95,11 +95,19 @@ pub(super) enum Role {
     PolicyPublisher,
     /// Hands in keyring versions, which root keys have signed.
     KeyCustodian,
+    /// Looks at override cases and hands overrides in; those are signed with their own key besides.
+    Approver,
 }
 
 /// Whoever starts a server with `--dev` holds the keys and the database anyway.
-const DEV_ROLES: &[Role] =
-    &[Role::Submitter, Role::Reader, Role::Auditor, Role::PolicyPublisher, Role::KeyCustodian];
+const DEV_ROLES: &[Role] = &[
+    Role::Submitter,
+    Role::Reader,
+    Role::Auditor,
+    Role::PolicyPublisher,
+    Role::KeyCustodian,
+    Role::Approver,
+];
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -134,6 +142,7 @@ const EVALUATORS: Access = Access::Roles(&[Role::Submitter, Role::Reader]);
 const READERS: Access = Access::Roles(&[Role::Reader]);
 const AUDITORS: Access = Access::Roles(&[Role::Auditor]);
 const PUBLISHERS: Access = Access::Roles(&[Role::PolicyPublisher]);
+const APPROVERS: Access = Access::Roles(&[Role::Approver]);
 const CUSTODIANS: Access = Access::Roles(&[Role::KeyCustodian]);
 
 const fn route(method: &'static str, path: &'static str, access: Access) -> Route {
@@ -158,6 +167,10 @@ pub(super) const ROUTES: &[Route] = &[
     route("GET", "/v1/decisions/{id}/explanation", READERS),
     route("POST", "/v1/decisions/{id}/replay", AUDITORS),
     route("POST", "/v1/decisions/{id}/confirmation", SUBMITTERS),
+    route("GET", "/v1/overrides", APPROVERS),
+    route("GET", "/v1/overrides/{execution_id}", APPROVERS),
+    route("POST", "/v1/overrides/{execution_id}/statement", APPROVERS),
+    route("POST", "/v1/overrides/{execution_id}", APPROVERS),
     route("GET", "/v1/policies", READERS),
     route("GET", "/v1/policies/{id}", READERS),
     route("GET", "/v1/policies/{id}/{version}", READERS),
@@ -171,6 +184,9 @@ pub(super) const ROUTES: &[Route] = &[
     route("GET", "/v1/log/{tenant}/tile/{*path}", Access::Log),
     route("GET", "/v1/log/{tenant}/proof", Access::Log),
     untimed("POST", "/v1/verify", Access::Any),
+    route("GET", "/v1/verifications", READERS),
+    route("POST", "/v1/verifications:backfill", AUDITORS),
+    route("GET", "/v1/verifications:backfill/{job}", AUDITORS),
     route("GET", "/v1/openapi.json", Access::Public),
     route("GET", "/docs", Access::Public),
     route("GET", "/docs/", Access::Public),
@@ -192,6 +208,17 @@ pub(super) struct Identity {
     /// The principal that decisions name.
     pub(super) caller: Caller,
     roles: &'static [Role],
+}
+
+impl Identity {
+    /// Refuses a credential that lacks a role, where the route alone does not ask for it.
+    pub(super) fn require(&self, role: Role) -> Result<(), Problem> {
+        if self.roles.contains(&role) { Ok(()) } else { Err(lacking()) }
+    }
+}
+
+fn lacking() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "auth.role", "the credential lacks the role for this")
 }
 
 impl<S: Sync> FromRequestParts<S> for Identity {
@@ -244,7 +271,7 @@ fn admit(state: &State, access: Access, headers: &HeaderMap) -> Result<Option<Id
     let identity = options.authentication.identify(headers)?;
     match roles {
         Some(roles) if !roles.iter().any(|role| identity.roles.contains(role)) => {
-            Err(Problem::new(StatusCode::FORBIDDEN, "auth.role", "the credential lacks the role for this"))
+            Err(lacking())
         }
         _ => Ok(Some(identity)),
     }

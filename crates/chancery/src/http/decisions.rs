@@ -18,7 +18,7 @@ use super::state::State;
 use super::{body, metrics, schema};
 
 /// Says that an answer is the one that was given before.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// What DSSE calls its envelopes in JSON.
 pub(super) const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
 

@@ -26,7 +26,9 @@ mod layers;
 mod list;
 mod log;
 pub mod metrics;
+mod noting;
 mod openapi;
+mod overrides;
 mod parameters;
 mod policies;
 mod problems;
@@ -38,6 +40,7 @@ pub mod serve;
 mod state;
 mod stream;
 mod trust;
+mod verifications;
 mod verify;
 
 #[cfg(test)]

@@ -15,7 +15,10 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::error::Problem;
 use super::parameters::Query;
 use super::state::State;
-use super::{batch, build, confirmation, decisions, explanation, export, list, log, policies, problems, provenance, publish, replay, schema, trust, verify};
+use super::{
+    batch, build, confirmation, decisions, explanation, export, list, log, overrides, policies, problems,
+    provenance, publish, replay, schema, trust, verifications, verify,
+};
 
 /// Where the document is.
 const PATH: &str = "/v1/openapi.json";
@@ -34,6 +37,7 @@ const REST: (&str, &str) = ("{*path}", "{path}");
     components(schemas(schema::Problem)),
     tags(
         (name = "decisions", description = "Deciding, and what was decided"),
+        (name = "overrides", description = "What people say to decisions that policy left to them"),
         (name = "policies", description = "Policy bundles and what is in force"),
         (name = "verification", description = "Judging evidence"),
         (name = "trust", description = "Keys"),
@@ -56,11 +60,17 @@ pub(super) fn api() -> OpenApiRouter<State> {
         .routes(routes!(explanation::explain))
         .routes(routes!(replay::replay))
         .routes(routes!(confirmation::confirm))
+        .routes(routes!(overrides::list))
+        .routes(routes!(overrides::get, overrides::submit))
+        .routes(routes!(overrides::statement))
         .routes(routes!(policies::list))
         .routes(routes!(policies::history))
         .routes(routes!(policies::files, publish::publish))
         .routes(routes!(publish::activate))
         .routes(routes!(verify::judge))
+        .routes(routes!(verifications::list))
+        .routes(routes!(verifications::backfill))
+        .routes(routes!(verifications::backfill_progress))
         .routes(routes!(build::build))
         .routes(routes!(trust::root))
         .routes(routes!(trust::keyring, trust::log_keyring))

@@ -65,6 +65,9 @@ const fn named(
 }
 
 const DECIDING: &[&str] = &["decide", "evaluate"];
+const OVERRIDING: &[&str] = &["draftOverride", "submitOverride"];
+const CASES: &[&str] = &["listOverrides", "getOverride", "draftOverride", "submitOverride"];
+const ONE_CASE: &[&str] = &["getOverride", "draftOverride", "submitOverride"];
 const EXPORTING: &[&str] = &["exportDecisions", "getAttestation", "verify"];
 
 /// Every code of the API, by status.
@@ -88,6 +91,7 @@ const PROBLEMS: &[Listed] = &[
         &["exportDecisions", "getAttestation"],
         "no policy has a signal of a name in `hide`",
     ),
+    named(400, "list.cursor", &["listOverrides"], "`after` is not the `next` of this list"),
     like(403, "auth.host", |f| f.is_guarded, "without credentials, `Host` has to name this machine"),
     like(403, "auth.role", |f| f.is_guarded, "the credential lacks the role"),
     named(403, "build.missing", &["decide"], "a production log decides only with a verified build"),
@@ -115,6 +119,16 @@ const PROBLEMS: &[Listed] = &[
         &["getProvenance", "getDecision", "getAttestation", "exportDecisions"],
         "no such decision",
     ),
+    named(403, "override.key_unknown", OVERRIDING, "no version of the keyring has the key, or not the one in force"),
+    named(403, "override.key_role", OVERRIDING, "the keyring does not give the key this role"),
+    named(403, "override.key_validity", OVERRIDING, "the key is not valid now, or was not when it signed"),
+    named(403, "override.key_revoked", OVERRIDING, "the key is revoked"),
+    named(403, "override.approver", OVERRIDING, "the key belongs to somebody else"),
+    named(403, "override.separation", OVERRIDING, "the approver submitted the execution, or is a runtime"),
+    named(403, "override.role", OVERRIDING, "the rule of the bundle does not count the role"),
+    named(403, "override.approver_twice", OVERRIDING, "the approver has answered already"),
+    named(403, "override.key_twice", OVERRIDING, "the key has answered already, for another approver"),
+    named(404, "execution.unknown", ONE_CASE, "no such decision"),
     named(404, "policy.unknown", &["decide", "evaluate", "getPolicy"], "no such policy"),
     named(404, "policy.not_published", &["evaluate", "getPolicyFiles", "activatePolicy"], "no such version"),
     named(404, "build.none", &["getBuild"], "this server decides without a build"),
@@ -140,6 +154,11 @@ const PROBLEMS: &[Listed] = &[
         &["logKeyring"],
         "it revokes the key that put a policy in force, as of then",
     ),
+    named(409, "override.not_waiting", ONE_CASE, "the decision was not left to approvers"),
+    named(409, "override.resolved", OVERRIDING, "the case has ended"),
+    named(409, "override.nonce", &["submitOverride"], "the nonce was used: ask for a new statement"),
+    named(410, "override.expired", OVERRIDING, "the time of the case is over"),
+    named(410, "override.lapsed", OVERRIDING, "the override itself has expired"),
     like(413, "request.too_large", |f| f.has_json, "the body is too long"),
     like(415, "request.media_type", |f| f.has_body, "another `Content-Type`, or a compressed body"),
     named(422, "request.invalid", DECIDING, "the request has faults; `errors` has all of them"),
@@ -151,6 +170,17 @@ const PROBLEMS: &[Listed] = &[
         &["activatePolicy", "logKeyring", "verify"],
         "not an envelope that this takes",
     ),
+    named(422, "envelope.invalid", &["submitOverride"], "not a DSSE envelope"),
+    named(422, "request.invalid", &["draftOverride"], "the request has faults; `errors` has all of them"),
+    named(422, "override.envelope", &["submitOverride"], "not one in-toto statement with one signature"),
+    named(422, "override.signature", &["submitOverride"], "the signature does not hold"),
+    named(422, "override.statement", OVERRIDING, "not an override as it has to be"),
+    named(422, "override.tenant", &["submitOverride"], "it is for another tenant"),
+    named(422, "override.binding", &["submitOverride"], "it answers another decision"),
+    named(422, "override.outcome", OVERRIDING, "an approver cannot decide that here"),
+    named(422, "override.issued_early", &["submitOverride"], "it was issued before the decision"),
+    named(422, "override.issued_late", &["submitOverride"], "it was issued after the case's time"),
+    named(422, "override.issued_ahead", &["submitOverride"], "it was issued ahead of the server's clock"),
     named(422, "keyring.chain", &["logKeyring"], "no keyring version, or one of another log"),
     named(422, "keyring.root", &["logKeyring"], "too few root keys have signed"),
     named(422, "keyring.rule", &["logKeyring"], "it breaks rules; `errors` has all of them"),
@@ -186,6 +216,8 @@ const PROBLEMS: &[Listed] = &[
     named(500, "checkpoint.ahead", EXPORTING, "the log is shorter than what was signed"),
     named(500, "checkpoint.fork", EXPORTING, "the log does not continue what was signed"),
     named(500, "checkpoint.broken", EXPORTING, "the publisher's memory is damaged"),
+    named(500, "bundle.tampered", CASES, "a stored bundle is not what was signed"),
+    named(500, "trust.keyring", CASES, "the stored keyring does not hold"),
     like(503, "server.timeout", |f| f.is_timed, "no answer in time; what was sent may have been recorded"),
     like(503, "server.busy", |f| !f.is_timed, "too many batches, exports and verifications at once"),
     like(503, "store.unavailable", |f| f.reads_store(), "the store cannot be used at the moment"),
@@ -212,6 +244,13 @@ const PROBLEMS: &[Listed] = &[
     named(503, "runtime.unavailable", DECIDING, "the server is stopping"),
     named(503, "policy.changing", &["decide"], "the bundle in force changed again and again"),
     named(503, "log.refused", &["decide", "activatePolicy"], "the log does not take it now"),
+    named(503, "override.busy", &["submitOverride"], "others answered again and again meanwhile; retry"),
+    named(503, "store.full", OVERRIDING, "the disk is full"),
+    named(503, "store.read_only", OVERRIDING, "the store cannot be written"),
+    named(503, "runtime.clock", OVERRIDING, "the clock runs behind the log"),
+    named(503, "runtime.key", OVERRIDING, "a key cannot sign now"),
+    named(503, "runtime.entropy", &["draftOverride"], "there are no random bytes"),
+    named(503, "log.refused", OVERRIDING, "the log does not take it now"),
     named(503, "checkpoint.io", EXPORTING, "the publisher's memory cannot be read or written"),
     named(503, "export.failed", EXPORTING, "the evidence cannot be written"),
 ];

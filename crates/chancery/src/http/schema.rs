@@ -5,6 +5,7 @@ mod decisions;
 mod events;
 mod explaining;
 mod origins;
+mod overrides;
 mod policies;
 mod records;
 
@@ -12,5 +13,6 @@ pub use decisions::*;
 pub use events::*;
 pub use explaining::*;
 pub use origins::*;
+pub use overrides::*;
 pub use policies::*;
 pub use records::*;
