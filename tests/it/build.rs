@@ -15,13 +15,13 @@ use tempfile::TempDir;
 const EPOCH: &str = "1767225600";
 
 /// A folder with a git repository of a small program, a build key, and the files of its release.
-struct Release {
+pub(crate) struct Release {
     folder: TempDir,
 }
 
 impl Release {
     /// The source, committed and tagged, a program and a key; nothing of the release yet.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let release = Self { folder: tempfile::tempdir().unwrap() };
         let source = release.file("source");
         fs::create_dir_all(source.join("src")).unwrap();
@@ -54,7 +54,7 @@ impl Release {
         release
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -74,11 +74,11 @@ impl Release {
         run(self.chancery().args(["key", "generate", "--algorithm", algorithm]), [keys.join(name)]).expect(0);
     }
 
-    fn chancery(&self) -> Command {
+    pub(crate) fn chancery(&self) -> Command {
         with_tools(chancery(self.folder.path()))
     }
 
-    fn sbom(&self) -> Said {
+    pub(crate) fn sbom(&self) -> Said {
         let source = ["--manifest-path", "source/Cargo.toml", "--package", "small", "--bin", "small"];
         run(
             self.chancery().args(["build", "sbom", "--offline", "--out", "out/sbom.cdx.json"]),
@@ -96,11 +96,11 @@ impl Release {
         run(command.env("SOURCE_DATE_EPOCH", EPOCH), more)
     }
 
-    fn sign(&self, file: &str, key: &str) -> Said {
+    pub(crate) fn sign(&self, file: &str, key: &str) -> Said {
         run(&mut self.chancery(), ["build", "sign", file, "--key", key])
     }
 
-    fn verify(&self, more: &[&str]) -> Said {
+    pub(crate) fn verify(&self, more: &[&str]) -> Said {
         run(self.chancery().args(["build", "verify", "out", "--key", "keys/build.key.pub"]), more)
     }
 
@@ -300,6 +300,17 @@ fn what_is_not_there_is_never_taken_for_good() {
     release.verify(&["--binary", "out/nothing"]).expect(10);
     fs::remove_file(release.file("out/build-identity.json")).unwrap();
     release.verify(&[]).expect(10);
+}
+
+#[test]
+fn text_of_a_forged_release_cannot_pose_as_a_verdict() {
+    let release = Release::signed();
+    let identity = release.file("out/build-identity.json");
+    let forged = fs::read_to_string(&identity).unwrap().replacen("rustc ", "rustc\\nverified\\u001b[2K ", 1);
+    fs::write(&identity, forged).unwrap();
+    let refused = release.verify(&[]).expect(5).out;
+    assert!(!refused.contains("\nverified") && !refused.contains('\u{1b}'), "{refused}");
+    assert!(refused.ends_with("\nfailed\n"), "{refused}");
 }
 
 #[test]

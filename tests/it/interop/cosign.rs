@@ -12,7 +12,7 @@ use chancery_tests::home::{Home, PASSWORD};
 use chancery_tests::program::{Said, chancery, run};
 use chancery_tests::tools::{self, Tool};
 
-use super::files::{FILE, Folder, OTHER_FILE, algorithm, attest_decision, public_half};
+use super::files::{FILE, Folder, OTHER_FILE, algorithm, attest_decision, provenance, public_half, release};
 use super::table::{Direction, Rows};
 
 const DECISION: &str = "https://chancery.dev/decision/v1";
@@ -113,6 +113,7 @@ fn cosign_checks_what_chancery_signed() {
     for key in ["p256", "ed25519"] {
         check_blobs(&cosign, key, &mut rows);
     }
+    check_build_and_provenance(&cosign, &mut rows);
     check_policy_bundle(&cosign, &mut rows);
     check_attestation(&cosign, &mut rows);
     for key in ["p256", "ed25519"] {
@@ -137,6 +138,31 @@ fn check_blobs(cosign: &Cosign, key: &str, rows: &mut Rows) {
     rows.refused(&format!("blob, `.sig`, {kind}, another blob"), &by_signature(key, "other"), fails);
 }
 
+fn check_build_and_provenance(cosign: &Cosign, rows: &mut Rows) {
+    let release = release(None);
+    release.sign("out/build-identity.json", "keys/build.key").expect(0);
+    for file in ["build-identity.json", "build-identity.json.sig", "build-identity.sigstore.json"] {
+        fs::copy(release.file("out").join(file), cosign.folder.file(file)).unwrap();
+    }
+    fs::copy(release.file("keys/build.key.pub"), cosign.folder.file("build.pub")).unwrap();
+    let check = |key: &str| cosign.verify_blob(key, "build-identity.sigstore.json", "build-identity.json");
+    rows.accepted("build identity, `build-identity.sigstore.json`", &check("build"));
+    let by_signature =
+        cosign.verify_blob_by("--signature", "build", "build-identity.json.sig", "build-identity.json");
+    rows.accepted("build identity, `build-identity.json.sig`", &by_signature);
+    rows.refused("build identity, another key", &check("p256"), SIGNATURE_FAILS);
+    let changed = cosign.folder.read("build-identity.json").replace("\"dirty\":false", "\"dirty\":true");
+    cosign.folder.write("build-identity.json", changed);
+    rows.refused("build identity, a changed one", &check("build"), SIGNATURE_FAILS);
+
+    provenance(&cosign.folder, &release);
+    let check = || cosign.verify_blob_by("--signature", "provenance", "provenance.sig", "provenance.json");
+    rows.accepted("provenance document, `X-Provenance-Signature`", &check());
+    let changed = cosign.folder.read("provenance.json").replacen("approve", "Approve", 1);
+    cosign.folder.write("provenance.json", changed);
+    rows.refused("provenance document, a changed one", &check(), SIGNATURE_FAILS);
+}
+
 fn check_policy_bundle(cosign: &Cosign, rows: &mut Rows) {
     let home = Home::new();
     let policy = home.file("policies/claim-approval/1.0.0");
@@ -144,7 +170,7 @@ fn check_policy_bundle(cosign: &Cosign, rows: &mut Rows) {
     for file in ["bundle.sum", "bundle.sum.sigstore.json"] {
         fs::copy(policy.join(file), cosign.folder.file(file)).unwrap();
     }
-    cosign.folder.write("policy.pub", public_half(&home, "keys/policy.key"));
+    cosign.folder.write("policy.pub", public_half(home.path(), "keys/policy.key"));
     let check = |key: &str, file: &str| cosign.verify_blob(key, "bundle.sum.sigstore.json", file);
     rows.accepted("policy bundle, `bundle.sum.sigstore.json`", &check("policy", "bundle.sum"));
     rows.refused("policy bundle, another key", &check("ed25519", "bundle.sum"), SIGNATURE_FAILS);
@@ -209,6 +235,7 @@ fn chancery_checks_what_cosign_signed() {
     check_their_attestation(&cosign, &mut rows);
     refuse_their_ed25519(&cosign, &mut rows);
     publish_what_cosign_signed(&cosign, &mut rows);
+    release_what_cosign_signed(&cosign, &mut rows);
     rows.finish();
 }
 
@@ -341,7 +368,7 @@ fn publish_what_cosign_signed(cosign: &Cosign, rows: &mut Rows) {
     let signature = policy.join("bundle.sum.sigstore.json");
     let chancerys = fs::read(&signature).unwrap();
     fs::copy(policy.join("bundle.sum"), cosign.folder.file("bundle.sum")).unwrap();
-    cosign.folder.write("policy.pub", public_half(&home, "keys/policy.key"));
+    cosign.folder.write("policy.pub", public_half(home.path(), "keys/policy.key"));
     let create = |key: &str, public: &str| {
         cosign.sign_blob_the_old_way(key, "bundle.sum");
         let made =
@@ -359,4 +386,28 @@ fn publish_what_cosign_signed(cosign: &Cosign, rows: &mut Rows) {
     let published = create(key.to_str().unwrap(), "policy.pub");
     rows.accepted("policy bundle, `bundle create`, Ed25519 policy key", &published);
     assert_ne!(fs::read(&signature).unwrap(), chancerys);
+}
+
+/// A key of cosign's as the builder's, which signs here and there.
+fn release_what_cosign_signed(cosign: &Cosign, rows: &mut Rows) {
+    let release = release(Some((&cosign.folder, "cosign")));
+    let out = release.file("out");
+    let verify =
+        || release.verify(&["--binary", chancery_tests::program::path("chancery").to_str().unwrap()]);
+    rows.accepted(
+        "`generate-key-pair`, as build key",
+        &release.sign("out/build-identity.json", "keys/build.key"),
+    );
+    verify().expect(0);
+
+    let identity = out.join("build-identity.json");
+    fs::copy(&identity, cosign.folder.file("file")).unwrap();
+    fs::write(out.join("build-identity.sigstore.json"), cosign.sign_blob("cosign.key")).unwrap();
+    cosign.sign_blob_the_old_way("cosign.key", "file");
+    fs::copy(cosign.folder.file("old.sig"), out.join("build-identity.json.sig")).unwrap();
+    rows.accepted("build identity, sigstore bundle and `.sig`", &verify());
+    fs::write(out.join("build-identity.sigstore.json"), cosign.sign_blob("another.key")).unwrap();
+    rows.refused("build identity, sigstore bundle, another key", &verify(), "build.bundle");
+    fs::copy(cosign.folder.file("old.json"), out.join("build-identity.sigstore.json")).unwrap();
+    rows.refused("build identity, legacy bundle", &verify(), "build.bundle");
 }

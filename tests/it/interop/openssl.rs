@@ -41,7 +41,7 @@ fn openssl_checks_what_chancery_signed() {
         rows.accepted(&format!("PKCS#8 of an opened key file, {kind}"), &private);
 
         folder.sign_file(key);
-        folder.write("raw", b64::decode(&folder.read(&format!("file.{key}.sig"))).unwrap());
+        folder.write("raw", folder.signature(key));
         rows.accepted(&format!("blob, `.sig`, {kind}"), &verify(&openssl, &folder, key, "raw", "file"));
         let another_key = verify(&openssl, &folder, &format!("{key}-other"), "raw", "file");
         rows.refused(&format!("blob, `.sig`, {kind}, another key"), &another_key, "Verification Failure");
