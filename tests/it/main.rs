@@ -13,6 +13,7 @@
 mod architecture;
 mod bad_input;
 mod build;
+mod build_identity;
 mod bundles;
 mod demo;
 mod durability;
@@ -21,6 +22,7 @@ mod http;
 mod interop;
 mod openapi;
 mod pkcs11;
+mod provenance;
 mod real_data;
 mod remote;
 mod trust;

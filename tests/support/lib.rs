@@ -10,10 +10,10 @@
 )]
 
 pub mod bench;
+pub mod build;
 pub mod data;
 pub mod home;
 pub mod program;
 pub mod server;
-pub mod softhsm;
 pub mod softhsm;
 pub mod tools;
