@@ -376,3 +376,16 @@ fn a_log_key_that_is_not_the_configured_one_is_refused() {
     assert_eq!(said.code, 9, "{}", said.err);
     assert!(said.err.contains("is not good as `runtime`"), "{}", said.err);
 }
+
+#[test]
+fn a_key_file_given_to_init_is_found_from_the_configurations_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("log")).unwrap();
+    run(&mut chancery(folder.path()), ["key", "generate", "mine.key"]).expect(0);
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let init = ["init", "--no-input", "--environment", "test", "--config", "log/chancery.toml"];
+    let keys = ["--runtime-key", "mine.key"];
+    run(chancery(folder.path()).args(init).args(keys), [] as [&str; 0]).expect(0);
+    // From its own folder.
+    run(&mut chancery(&folder.path().join("log")), ["fsck", "--full"]).expect(0);
+}

@@ -10,6 +10,7 @@ use chancery_core::keyring::{Role, RootPub};
 use chancery_core::statement::Environment;
 use chancery_runtime::KeyName;
 use chancery_runtime::init::{Commitments, Holder, InitRequest, Initialised, Roots};
+use chancery_supply::pkcs11;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -212,14 +213,16 @@ fn configuration(arguments: &Arguments) -> String {
         toml::Value::from(arguments.log_host.as_str()),
         toml::Value::from(arguments.db.to_string_lossy().as_ref()),
     );
-    if let Some(file) = &arguments.password_file {
-        let path = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-        text.push_str(&format!("password_file = {}\n", toml::Value::from(path.to_string_lossy().as_ref())));
-    }
-    for (name, key) in [("runtime_key", &arguments.runtime_key), ("log_key", &arguments.log_key)] {
-        if let Some(key) = key {
-            text.push_str(&format!("{name} = {}\n", toml::Value::from(key.as_str())));
-        }
+    let key = |key: &Option<String>| key.as_ref().map(PathBuf::from);
+    let paths = [
+        ("password_file", arguments.password_file.clone()),
+        ("runtime_key", key(&arguments.runtime_key)),
+        ("log_key", key(&arguments.log_key)),
+    ];
+    for (name, path) in paths.into_iter().filter_map(|(name, path)| Some((name, path?))) {
+        // Absolute: the configuration's paths begin at its own folder, and these at the one where the command runs.
+        let path = if pkcs11::is_uri(&path) { path } else { std::path::absolute(&path).unwrap_or(path) };
+        text.push_str(&format!("{name} = {}\n", toml::Value::from(path.to_string_lossy().as_ref())));
     }
     text
 }
