@@ -271,3 +271,20 @@ fn a_batch_decides_under_the_policy_that_was_named() {
         run(&mut chancery(home.path()), ["decide", "claim-approval", "--batch", "empty.csv"]).expect(2);
     assert!(empty.err.contains("first line"), "{}", empty.err);
 }
+
+#[test]
+fn a_database_that_is_none_of_ours_is_named_and_left_alone() {
+    let home = Home::new();
+    let text = "some text that is long enough to be no database header at all\n".repeat(100);
+    std::fs::write(home.file("notes.txt"), &text).unwrap();
+    for (file, code, expected) in
+        [("notes.txt", 2, "is not a Chancery store"), ("gone.db", 10, "there is no store")]
+    {
+        for arguments in [&["decision", "list"][..], &["fsck"], &["log", "head"], &["export", "--out", "x"]] {
+            let said = run(chancery(home.path()).env("CHANCERY_DATABASE", file), arguments).expect(code);
+            assert!(said.err.contains(expected) && said.err.contains("`database`"), "{}", said.err);
+        }
+        assert!(!home.file("x").exists() && !home.file("gone.db").exists());
+    }
+    assert_eq!(std::fs::read_to_string(home.file("notes.txt")).unwrap(), text);
+}
