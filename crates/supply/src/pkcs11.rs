@@ -38,7 +38,7 @@ const SESSIONS: usize = 4;
 
 /// A key in a token.
 ///
-/// Signatures run in parallel, up to [`SESSIONS`] of them; further ones wait. Each takes as long as the token needs.
+/// Up to four signatures run in parallel; further ones wait. Each takes as long as the token needs.
 pub struct Pkcs11Signer {
     module: Arc<Module>,
     uri: KeyUri,
