@@ -236,19 +236,16 @@ fn a_release_is_signed_and_checked_down_to_its_commit() {
     assert_eq!(fs::read(release.file("out/build-identity.json")).unwrap(), identity);
 }
 
-/// The program that runs this very test's commands, as a release of this repository.
+/// With a real program, the one that runs this very test's commands.
 #[test]
 fn a_program_of_which_one_byte_was_changed_is_not_the_release() {
     let release = Release::new();
     release.sbom().expect(0);
     let program = release.file("out/chancery");
     fs::copy(path("chancery"), &program).unwrap();
-    let repository = repository();
-    let mut command = release.chancery();
-    command.args(["build", "identity", "--binary", "out/chancery", "--sbom", "out/sbom.cdx.json"]);
-    command.args(["--key", "keys/build.key.pub", "--out", "out/build-identity.json"]);
-    command.args(["--repository", "https://example.org/chancery.git", "--manifest-path"]);
-    run(&mut command, [repository.join("Cargo.toml")]).expect(0);
+    let identity = ["build", "identity", "--binary", "out/chancery", "--sbom", "out/sbom.cdx.json"];
+    let more = ["--key", "keys/build.key.pub", "--manifest-path", "source/Cargo.toml"];
+    run(release.chancery().args(identity).args(more), ["--out", "out/build-identity.json"]).expect(0);
     release.sign("out/build-identity.json", "keys/build.key").expect(0);
     release.verify(&[]).expect(0);
     release.flip("out/chancery");
@@ -317,11 +314,9 @@ fn text_of_a_forged_release_cannot_pose_as_a_verdict() {
 fn a_bill_of_materials_that_is_not_the_one_named_is_refused() {
     let release = Release::signed();
     let own = release.file("other.json");
-    run(
-        release.chancery().args(["build", "sbom", "--offline", "--out"]).arg(&own).arg("--manifest-path"),
-        [repository().join("Cargo.toml")],
-    )
-    .expect(0);
+    let mut command = release.chancery();
+    command.env("SOURCE_DATE_EPOCH", EPOCH).args(["build", "sbom", "--offline", "--out"]).arg(&own);
+    run(command.arg("--manifest-path"), [repository().join("Cargo.toml")]).expect(0);
     let refused = release.verify(&["--sbom", "other.json", "-o", "json"]).expect(5);
     assert_eq!(with_status(&refused, "fail"), ["build.sbom"]);
 

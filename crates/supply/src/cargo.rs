@@ -47,7 +47,7 @@ pub struct Question {
 pub struct Answer {
     /// `cargo metadata`.
     pub metadata: String,
-    /// `cargo tree`, see [`TREE_FORMAT`].
+    /// `cargo tree`: a line for each crate, its depth, a bar, its name and version.
     pub tree: String,
     /// `Cargo.lock`.
     pub lock: String,

@@ -219,6 +219,16 @@ mod tests {
 
         assert!(matches!(decrypt("", b""), Err(KeyFileError::Pem(PemError::Begin))));
         assert!(matches!(decrypt(&good[..good.len() / 2], b""), Err(KeyFileError::Pem(PemError::End))));
+        // Cut inside, with the last line intact; and other things under the right label.
+        let truncated = |json: &str| decrypt(&pem::encode(&label, json.as_bytes()), b"123").unwrap_err();
+        assert!(matches!(truncated(&json[..json.len() / 2]), KeyFileError::Json(_)));
+        let start = json.find("\"ciphertext\":\"").unwrap() + 14;
+        let short = format!("{}{}", &json[..start + 16], "\"}");
+        assert!(matches!(truncated(&short), KeyFileError::Lengths { ciphertext: 12, .. }));
+        let shorter = format!("{}{}", &json[..start + 64], "\"}");
+        assert!(matches!(truncated(&shorter), KeyFileError::WrongPassword));
+        let relabelled = pem::encode(&label, &SigningKey::generate_ed25519([7; 32]).to_pkcs8_der());
+        assert!(matches!(decrypt(&relabelled, b"123"), Err(KeyFileError::Json(_))));
         let plain = pem::encode("PRIVATE KEY", &SigningKey::generate_ed25519([7; 32]).to_pkcs8_der());
         assert!(matches!(decrypt(&plain, b""), Err(KeyFileError::Label(label)) if label == "PRIVATE KEY"));
     }

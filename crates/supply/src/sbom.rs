@@ -76,13 +76,22 @@ pub fn write(linked: &Linked, bin: &str, target: &str, at: Timestamp) -> Result<
         lifecycles: Some(Lifecycles(vec![Lifecycle::Phase(Phase::Build)])),
         ..Metadata::default()
     };
+    // Every member is named: the default has a random serial number.
     let bom = Bom {
-        spec_version: SpecVersion::V1_5,
+        version: 1,
         serial_number: None,
         metadata: Some(metadata),
         components: Some(Components(components)),
+        services: None,
+        external_references: None,
         dependencies: Some(Dependencies(dependencies)),
-        ..Bom::default()
+        compositions: None,
+        properties: None,
+        vulnerabilities: None,
+        signature: None,
+        annotations: None,
+        formulation: None,
+        spec_version: SpecVersion::V1_5,
     };
     let serial = serial_number(&Digest::of(&json(bom.clone())?))?;
     let bom = Bom { serial_number: Some(serial), ..bom };

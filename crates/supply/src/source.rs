@@ -10,6 +10,9 @@ use chancery_core::time::Timestamp;
 
 use crate::process::{self, ProcessError};
 
+/// Changed files and those that git neither tracks nor ignores, whatever the user's configuration hides.
+const STATUS: [&str; 4] = ["status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=none"];
+
 /// What git knows about a working tree.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Source {
@@ -35,7 +38,10 @@ impl Source {
         let git = |arguments: &[&str]| {
             // Without optional locks `status` writes nothing into a repository that others work in.
             let mut command = Command::new("git");
-            process::run(command.env("GIT_OPTIONAL_LOCKS", "0").arg("-C").arg(folder).args(arguments))
+            command.env("GIT_OPTIONAL_LOCKS", "0").arg("-C").arg(folder);
+            // What a user's configuration would change about the output.
+            command.args(["-c", "log.showSignature=false", "-c", "column.ui=never"]);
+            process::run(command.args(arguments))
         };
         let inside = git(&["rev-parse", "--is-inside-work-tree"]);
         if let Err(ProcessError::Failed { message, .. }) = &inside
@@ -48,7 +54,7 @@ impl Source {
             .map_err(|_| SourceError::Commit { folder: folder.to_owned() })?;
         let committed_at = git(&["show", "--no-patch", "--format=%ct", "HEAD"])?;
         let committed_at = parse_seconds(&committed_at).ok_or(SourceError::Time(committed_at))?;
-        let dirty = !git(&["status", "--porcelain"])?.is_empty();
+        let dirty = !git(&STATUS)?.is_empty();
         let origin = git(&["config", "--get", "remote.origin.url"]).ok().map(|url| without_credentials(&url));
         let tags = git(&["tag", "--points-at", "HEAD"])?.lines().map(str::to_owned).collect();
         Ok(Self { commit, committed_at, dirty, origin, tags })

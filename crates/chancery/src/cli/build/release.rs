@@ -192,14 +192,19 @@ fn as_text(report: &Report, bill: Option<&[u8]>, exit: Exit) -> String {
         .collect();
     if let Some(statement) = &report.statement {
         let build = &statement.predicate;
-        let mut row = |name: &str, text: String| lines.push(format!("  {name:<11}{text}"));
+        // Text of somebody who may have forged it: it must not look like a line of ours.
+        let mut row = |name: &str, text: String| {
+            lines.push(format!("  {name:<11}{}", text.replace(char::is_control, "\u{fffd}")));
+        };
         for subject in &statement.subject {
             let what = if statement.subject.first() == Some(subject) { "program" } else { "image" };
             row(what, format!("{} sha256:{}", subject.name, subject.digest.sha256));
         }
         row("build", report.identity.to_string());
         row("signer", build.signer.to_string());
-        let summary = bill.and_then(|bill| sbom::read(bill).ok());
+        // Nobody vouches for the inside of another document than the one that was signed.
+        let signed = report.checks.iter().any(|line| matches!(line, (Check::Sbom, Outcome::Pass)));
+        let summary = bill.filter(|_| signed).and_then(|bill| sbom::read(bill).ok());
         let components = summary.map(|summary| format!(" ({summary})")).unwrap_or_default();
         row("materials", format!("sha256:{}{components}", build.sbom.sha256));
         row("Cargo.lock", format!("sha256:{}", build.lockfile_sha256));
