@@ -238,6 +238,30 @@ fn without_the_log_keys_token_no_checkpoint_is_signed_and_the_next_one_covers_al
 }
 
 #[test]
+fn a_key_that_was_replaced_in_its_token_signs_no_answer() {
+    let Some(token) = Token::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    init(&token, folder.path(), "ed25519");
+    let server = serve(&token, folder.path(), "1000");
+    assert_eq!(decide(&server.url, "claim-1").0, 201);
+    for kind in ["privkey", "pubkey"] {
+        token.tool(["--delete-object", "--type", kind, "--label", "runtime"]).expect(0);
+    }
+    assert_eq!(decide(&server.url, "claim-2").0, 503);
+    // Another key of the same name answers, and what it signs is worth nothing.
+    generate(&token, "runtime", "ed25519");
+    let (status, problem) = decide(&server.url, "claim-2");
+    assert_eq!((status, &problem["code"]), (503, &Value::from("runtime.key")), "{problem}");
+    let (status, _, why) = keys_ready(&server);
+    assert_eq!(status, 503);
+    assert!(why.contains("no signature by its key"), "{why}");
+    assert!(server.stop().success());
+    let said =
+        run(with(&token, folder.path()).args(["serve", "--dev"]), ["--listen", "127.0.0.1:0"]).expect(9);
+    assert!(said.err.contains("is not good as `runtime`"), "{}", said.err);
+}
+
+#[test]
 fn a_pin_comes_from_its_file_or_the_environment_alone() {
     let Some(token) = Token::new() else { return };
     let key = generate(&token, "key", "ed25519");
@@ -366,7 +390,7 @@ fn keys_that_cannot_be_used_are_refused_with_the_reason() {
 }
 
 #[test]
-fn a_log_key_that_is_not_the_configured_one_is_refused() {
+fn a_key_that_the_keyring_does_not_have_is_refused() {
     let Some(token) = Token::new() else { return };
     let home = Home::new();
     generate(&token, "stranger", "ed25519");

@@ -334,6 +334,31 @@ pub(crate) mod tests {
         assert_eq!(SigningKey::generate_p256([0xff; 32]).unwrap_err(), KeyError::Scalar);
     }
 
+    /// Answers for one key with the signatures of another.
+    struct Impostor(SigningKey, PublicKey);
+
+    impl Signer for Impostor {
+        fn public_key(&self) -> &PublicKey {
+            &self.1
+        }
+
+        fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+            self.0.sign(message)
+        }
+    }
+
+    #[test]
+    fn a_check_wants_a_signature_by_the_key_itself() {
+        for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
+            let (key, other) = (vector_key(algorithm, "a test"), vector_key(algorithm, "another"));
+            key.check().unwrap();
+            Impostor(key, other.public_key().clone()).check().unwrap_err();
+        }
+        // No note has such a text, and no envelope's message begins so.
+        assert!(crate::note::Note::new(std::str::from_utf8(PROBE).unwrap().to_owned()).is_err());
+        assert!(!PROBE.starts_with(b"DSSEv1"));
+    }
+
     proptest::proptest! {
         #![proptest_config(proptest::test_runner::Config::with_cases(64))]
 

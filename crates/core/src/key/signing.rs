@@ -41,7 +41,7 @@ pub trait Signer: Send + Sync {
 }
 
 /// What a key signs to show that it can. It is nothing that a signature is looked for on: an envelope's message begins
-/// with `DSSEv1` (formats §7), and a note is lines of text without control characters, which a NUL is.
+/// with `DSSEv1` (formats §4), and a note is lines of text without control characters, which a NUL is.
 pub const PROBE: &[u8] = b"chancery/v1/probe\0";
 
 /// The key did not sign.
