@@ -308,7 +308,12 @@ impl Runtime {
         tickets
             .into_iter()
             .map(|(execution_id, ticket)| {
-                let index = ticket.wait()?.index();
+                let index = match ticket.wait() {
+                    Ok(appended) => appended.index(),
+                    // Somebody else came to the same in this very microsecond: it is the same record.
+                    Err(SubmitError::Rejected(Rejected::Recorded { index, .. })) => index,
+                    Err(error) => return Err(error.into()),
+                };
                 Ok(RecordedVerification { execution_id: execution_id.clone(), verdict, index })
             })
             .collect()

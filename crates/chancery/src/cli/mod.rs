@@ -18,14 +18,17 @@ mod log;
 mod mapping;
 mod open;
 mod output;
+mod overrides;
 mod password;
 mod plan;
 mod remote;
 mod serve;
 mod settings;
 mod signer;
+mod ssh_agent;
 mod summary;
 mod trust;
+mod verification;
 mod verify;
 
 use std::ffi::OsString;
@@ -94,12 +97,18 @@ enum Command {
     Export(export::Arguments),
     /// Judge an evidence file.
     Verify(verify::Arguments),
+    /// Verification records: list them, and make them for old decisions.
+    #[command(subcommand)]
+    Verification(verification::Command),
     /// Check, sign, publish and activate policy bundles.
     #[command(subcommand)]
     Bundle(bundle::Command),
     /// Name, sign and check the builds that decide.
     #[command(subcommand)]
     Build(build::Command),
+    /// Answer decisions that policy left to people.
+    #[command(subcommand)]
+    Override(overrides::Command),
     /// Make keys, look at them, enrol and revoke them.
     #[command(subcommand)]
     Key(key::Command),
@@ -133,6 +142,7 @@ impl Command {
                 | Self::Key(_)
                 | Self::Trust(_)
                 | Self::Verify(_)
+                | Self::Verification(_)
                 | Self::Build(_)
                 | Self::Completions(_)
                 | Self::Man(_)
@@ -180,7 +190,9 @@ fn run(arguments: Arguments, edge: &Edge) -> Result<Exit, Failure> {
         Command::Export(command) => export::run(command, &home),
         Command::Verify(command) => verify::run(command, output),
         Command::Build(command) => build::run(command, &home),
+        Command::Verification(command) => verification::run(command, &home),
         Command::Bundle(command) => bundle::run(command, &home),
+        Command::Override(command) => overrides::run(command, &home),
         Command::Key(command) => key::run(command, &home),
         Command::Trust(command) => trust::run(command, &home),
         Command::Log(command) => log::run(command, &home),

@@ -16,7 +16,7 @@ use super::schema;
 use super::state::State;
 
 /// Decisions of a page when nothing is said.
-const LIMIT: u32 = 100;
+pub(super) const LIMIT: u32 = 100;
 /// The most decisions of a page.
 pub(super) const LIMIT_MAX: u32 = 1_000;
 

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::access::Authentication;
 use super::error::Problem;
 use super::latency::Latency;
+use super::verifications::Backfills;
 
 /// Batches, exports and verifications at the same time. Each holds a thread, and an export a read snapshot that
 /// keeps the write-ahead log from being emptied; more of them are asked to come again.
@@ -46,6 +47,7 @@ struct Shared {
     options: Options,
     streams: Arc<Semaphore>,
     latency: Latency,
+    backfills: Backfills,
     started_micros: i64,
     requests: AtomicU64,
 }
@@ -63,6 +65,7 @@ impl State {
         Self(Arc::new(Shared {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             latency: Latency::default(),
+            backfills: Backfills::default(),
             started_micros: options.clock.now().unix_micros(),
             requests: AtomicU64::new(0),
             options,
@@ -80,6 +83,11 @@ impl State {
     /// How long decisions took.
     pub(super) fn latency(&self) -> &Latency {
         &self.0.latency
+    }
+
+    /// The job that verifies old records, if there is one.
+    pub(super) fn backfills(&self) -> &Backfills {
+        &self.0.backfills
     }
 
     /// A name for one request that no other request of this or an earlier process has.

@@ -192,6 +192,20 @@ impl Reader<'_> {
         Ok(VerificationPage { items, next })
     }
 
+    /// Where the very same verification of a decision is in the log, if it is.
+    pub(crate) fn verification_index(
+        &mut self,
+        execution_id: &ExecutionId,
+        record_id: &RecordId,
+    ) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT v.log_index AS value FROM verifications v \
+                   JOIN log_entries e ON e.tenant = v.tenant AND e.log_index = v.log_index \
+                   WHERE v.tenant = ? AND v.execution_id = ? AND e.record_id = ?";
+        let values = [self.tenant.to_string(), execution_id.to_string(), record_id.to_string()];
+        let values = values.map(Value::Text).into();
+        Ok(self.numbers(sql.to_owned(), values, "look for a verification")?.first().copied())
+    }
+
     /// The rows of verifications whose entries lie in `range`, ascending: for `fsck`.
     ///
     /// # Errors

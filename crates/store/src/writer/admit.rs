@@ -14,6 +14,7 @@ use diesel::{
 use super::state::State;
 use crate::entry::{
     Body, NewActivation, NewBuildIdentity, NewConfirmation, NewDecision, NewEntry, NewKeyring,
+    NewVerification,
 };
 use crate::error::StoreError;
 use crate::open::Settings;
@@ -148,6 +149,19 @@ pub(super) fn admit_build(
 ) -> Result<(), Refusal> {
     match Reader::new(connection, tenant).build_identity(&row.payload_sha256)? {
         Some(build) => Err(Rejected::Recorded { record_id: entry.record_id, index: build.index }.into()),
+        None => Ok(()),
+    }
+}
+
+/// The very same verification is not logged twice: two of one microsecond can be.
+pub(super) fn admit_verification(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    entry: &NewEntry,
+    row: &NewVerification,
+) -> Result<(), Refusal> {
+    match Reader::new(connection, tenant).verification_index(&row.execution_id, &entry.record_id)? {
+        Some(index) => Err(Rejected::Recorded { record_id: entry.record_id, index }.into()),
         None => Ok(()),
     }
 }

@@ -189,6 +189,7 @@ impl<'a> Batch<'a> {
             }
             Body::Verification(row) => {
                 admit::decision_index(connection, tenant, &row.execution_id, &row.fingerprint)?;
+                admit::admit_verification(connection, tenant, entry, row)?;
             }
             Body::Erasure(row) => {
                 for execution in &row.executions {

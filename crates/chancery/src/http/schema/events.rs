@@ -44,3 +44,83 @@ pub struct Confirmed {
     /// Where it stands in the log.
     pub log: LogPosition,
 }
+
+/// A page of verification records.
+#[derive(Debug, ToSchema)]
+pub struct VerificationList {
+    /// The verifications, the newest first.
+    pub items: Vec<ListedVerification>,
+    /// `after` of the next page, where there is one.
+    #[schema(required = false)]
+    pub next: Option<String>,
+}
+
+/// A verification record.
+#[derive(Debug, ToSchema)]
+pub struct ListedVerification {
+    /// The decision.
+    pub execution_id: String,
+    /// Its fingerprint.
+    pub execution_fingerprint: String,
+    /// `verified`, `failed` or `incomplete`.
+    pub verdict: String,
+    /// Whether the attestation's signature holds; absent where that was not checked.
+    #[schema(required = false)]
+    pub signature_verified: Option<bool>,
+    /// Whether the program that decided is of a recorded build.
+    #[schema(required = false)]
+    pub runtime_verified: Option<bool>,
+    /// Whether the statement is of its schema.
+    #[schema(required = false)]
+    pub schema_compatible: Option<bool>,
+    /// When.
+    pub verified_at: String,
+    /// By which verifier, `name/version`.
+    pub verifier: String,
+    /// Its index in the log.
+    pub index: u64,
+}
+
+/// A verification that was just recorded.
+#[derive(Debug, ToSchema)]
+pub struct RecordedVerification {
+    /// The decision.
+    pub execution_id: String,
+    /// `verified`, `failed` or `incomplete`.
+    pub verdict: String,
+    /// The verification's index in the log.
+    pub index: u64,
+}
+
+/// Which decisions are to have a verification. All that is given has to hold.
+#[derive(Debug, ToSchema)]
+pub struct BackfillRequest {
+    /// Decided then or later: RFC 3339, or a day.
+    #[schema(required = false)]
+    pub from: Option<String>,
+    /// Decided before then.
+    #[schema(required = false)]
+    pub to: Option<String>,
+    /// Decided by this policy.
+    #[schema(required = false)]
+    pub policy: Option<String>,
+    /// How many decisions a second at most.
+    #[schema(required = false, minimum = 1, maximum = 10000, default = 100)]
+    pub per_second: Option<u32>,
+}
+
+/// How far a job has come.
+#[derive(Debug, ToSchema)]
+pub struct BackfillStatus {
+    /// Its name.
+    pub job: String,
+    /// `running`, `done`, `stopped` or `failed`.
+    pub state: String,
+    /// The decisions that it is about.
+    pub total: u64,
+    /// Those that have a verification.
+    pub verified: u64,
+    /// Why it failed: `{"code","detail"}`.
+    #[schema(required = false)]
+    pub problem: Option<serde_json::Value>,
+}

@@ -171,6 +171,9 @@ pub struct Latency {
 pub struct Report {
     /// `verified`, `failed` or `incomplete`.
     pub verdict: String,
+    /// With `record=true`: the verifications that were recorded.
+    #[schema(required = false)]
+    pub recorded: Option<Vec<super::RecordedVerification>>,
     /// The verdict in one line.
     pub summary: String,
     /// Name and version of the judge.

@@ -13,3 +13,4 @@ mod policies;
 mod reading;
 mod routes;
 mod support;
+mod verifying;

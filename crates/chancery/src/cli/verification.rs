@@ -1,0 +1,215 @@
+//! `chancery verification list|backfill`.
+
+use std::time::Duration;
+
+use chancery_core::ids::{ExecutionId, PolicyId};
+use chancery_core::statement::Verdict;
+use chancery_core::time::Timestamp;
+use chancery_runtime::verifications::{
+    BackfillProgress, ListedVerification, VerificationFilter, VerificationList,
+};
+use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::open::Home;
+use super::remote::{Query, Remote};
+use super::{Exit, Failure};
+use crate::instant::parse_instant;
+
+/// How often a server is asked how far it has come.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Subcommands of `verification`.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List verification records, the newest first.
+    List(List),
+    /// Verify every decision that has no verification record yet, and record that. May be stopped and run again.
+    Backfill(Backfill),
+}
+
+/// Filters of `verification list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    /// Of this decision.
+    #[arg(long, value_name = "ID")]
+    execution_id: Option<ExecutionId>,
+    /// With this verdict: verified, failed or incomplete.
+    #[arg(long, value_parser = parse_verdict)]
+    verdict: Option<Verdict>,
+    /// Made at this time or later (RFC 3339, or a date).
+    #[arg(long, value_parser = parse_instant)]
+    from: Option<Timestamp>,
+    /// Made before this time.
+    #[arg(long, value_parser = parse_instant)]
+    to: Option<Timestamp>,
+    /// How many at the most (1 to 1,000).
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    limit: u32,
+    /// Where the last page ended, as it said.
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+}
+
+/// Arguments of `verification backfill`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Backfill {
+    /// Decided at this time or later (RFC 3339, or a date).
+    #[arg(long, value_parser = parse_instant)]
+    from: Option<Timestamp>,
+    /// Decided before this time.
+    #[arg(long, value_parser = parse_instant)]
+    to: Option<Timestamp>,
+    /// Decided by this policy.
+    #[arg(long)]
+    policy: Option<PolicyId>,
+    /// How many decisions a second at most (1 to 10,000).
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    per_second: u32,
+}
+
+/// A job as a server answers it, and what is printed in the end.
+#[derive(Debug, Deserialize, Serialize)]
+struct Status {
+    job: String,
+    state: String,
+    total: u64,
+    verified: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    problem: Option<Problem>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Problem {
+    code: String,
+    detail: String,
+}
+
+fn parse_verdict(text: &str) -> Result<Verdict, String> {
+    serde_json::from_value(serde_json::Value::from(text))
+        .map_err(|_| "a verdict is verified, failed or incomplete".to_owned())
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Verified => "verified",
+        Verdict::Failed => "failed",
+        Verdict::Incomplete => "incomplete",
+    }
+}
+
+pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
+    match command {
+        Command::List(list) => list_verifications(list, home),
+        Command::Backfill(arguments) => backfill(arguments, home),
+    }
+}
+
+fn list_verifications(list: List, home: &Home<'_>) -> Result<Exit, Failure> {
+    let List { execution_id, verdict, from, to, limit, after } = list;
+    let page: VerificationList = match &home.server {
+        Some(server) => {
+            let query: Query = [
+                ("execution_id", execution_id.map(|id| id.to_string())),
+                ("verdict", verdict.map(|verdict| word(verdict).to_owned())),
+                ("from", from.map(|time| time.to_string())),
+                ("to", to.map(|time| time.to_string())),
+                ("limit", Some(limit.to_string())),
+                ("after", after),
+            ]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect();
+            server.get_json("/v1/verifications", &query)?
+        }
+        None => {
+            let filter = VerificationFilter { execution_id, verdict, from, to };
+            home.records()?.verifications(&filter, after.as_deref(), limit)?
+        }
+    };
+    let columns = ["execution", "verdict", "signature", "runtime", "schema", "verified at", "index"];
+    home.output.print_list(&page.items, &columns, |item: &ListedVerification| {
+        let answer = |answer: Option<bool>| match answer {
+            Some(true) => "yes",
+            Some(false) => "NO",
+            None => "-",
+        };
+        vec![
+            item.execution_id.to_string(),
+            word(item.verdict).to_owned(),
+            answer(item.signature_verified).to_owned(),
+            answer(item.runtime_verified).to_owned(),
+            answer(item.schema_compatible).to_owned(),
+            item.verified_at.to_string(),
+            item.index.to_string(),
+        ]
+    })?;
+    if let Some(next) = page.next {
+        home.output.say(&format!("more: --after {next}"));
+    }
+    Ok(Exit::Ok)
+}
+
+fn backfill(arguments: Backfill, home: &Home<'_>) -> Result<Exit, Failure> {
+    let bar = home.output.progress("verifying", Some(0));
+    let ended = match &home.server {
+        Some(server) => there(server, &arguments, &bar),
+        None => here(arguments, home, &bar),
+    };
+    bar.finish_and_clear();
+    let status = ended?;
+    if let Some(problem) = &status.problem {
+        return Err(Failure::new(Exit::Runtime, format!("{}: {}", problem.code, problem.detail))
+            .help("what was recorded stays; when the cause is gone, run the command again"));
+    }
+    home.output.print(&status, |status| {
+        format!("{}: {} of {} decisions have a verification", status.state, status.verified, status.total)
+    })?;
+    Ok(if status.verified >= status.total { Exit::Ok } else { Exit::Incomplete })
+}
+
+fn show(bar: &ProgressBar, progress: BackfillProgress) {
+    bar.set_length(progress.total);
+    bar.set_position(progress.verified);
+}
+
+/// On this machine, until nothing is left to do.
+fn here(arguments: Backfill, home: &Home<'_>, bar: &ProgressBar) -> Result<Status, Failure> {
+    let Backfill { from, to, policy, per_second } = arguments;
+    let runtime = home.runtime()?;
+    let records = runtime.records();
+    let job = records.backfill(from, to, policy)?;
+    let mut progress = records.backfill_progress(&job)?;
+    loop {
+        show(bar, progress);
+        let recorded = u64::try_from(runtime.backfill_step(&job)?.len()).unwrap_or(0);
+        if recorded == 0 {
+            break;
+        }
+        progress.verified += recorded;
+        std::thread::sleep(Duration::from_secs(recorded) / per_second);
+    }
+    home.finish(&runtime)?;
+    let BackfillProgress { total, verified } = records.backfill_progress(&job)?;
+    Ok(Status { job: job.to_string(), state: "done".to_owned(), total, verified, problem: None })
+}
+
+/// By a server, which is asked until it has ended.
+fn there(server: &Remote, arguments: &Backfill, bar: &ProgressBar) -> Result<Status, Failure> {
+    let mut body = json!({"per_second": arguments.per_second});
+    if let Some(body) = body.as_object_mut() {
+        body.extend(arguments.from.map(|from| ("from".to_owned(), json!(from))));
+        body.extend(arguments.to.map(|to| ("to".to_owned(), json!(to))));
+        body.extend(arguments.policy.as_ref().map(|policy| ("policy".to_owned(), json!(policy))));
+    }
+    let (_, mut status): (_, Status) = server.post_json("/v1/verifications:backfill", &body.to_string())?;
+    loop {
+        show(bar, BackfillProgress { total: status.total, verified: status.verified });
+        if status.state != "running" {
+            return Ok(status);
+        }
+        std::thread::sleep(POLL);
+        status = server.get_json(&format!("/v1/verifications:backfill/{}", status.job), &Query::new())?;
+    }
+}
