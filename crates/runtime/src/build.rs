@@ -34,16 +34,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The identity: the payload that is signed, and that decisions name by its hash.
-pub const IDENTITY: &str = "build-identity.json";
-/// The signature over it as a blob, base64 of DER.
-pub const SIGNATURE: &str = "build-identity.json.sig";
-/// The same as a sigstore bundle.
-pub const BUNDLE: &str = "build-identity.sigstore.json";
-/// The same payload in a DSSE envelope: the log entry.
-pub const ENVELOPE: &str = "build-identity.dsse.json";
-/// The CycloneDX document that the identity names.
-pub const SBOM: &str = "sbom.cdx.json";
+pub use chancery_supply::release::{BUNDLE, ENVELOPE, IDENTITY, SBOM, SIGNATURE};
 
 /// The longest identity and signature files, bytes: provenance predicates are long, but not that long.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
