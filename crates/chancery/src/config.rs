@@ -52,6 +52,8 @@ pub struct Config {
     pub public_log: bool,
     /// Longest time between a decision and the checkpoint that covers it, in milliseconds (50 to 60,000).
     pub checkpoint_interval_ms: u64,
+    /// How often a server looks for override cases whose time is over, in milliseconds (50 to 60,000).
+    pub override_interval_ms: u64,
     /// Longest time for one request other than a batch or an export, in milliseconds (100 to 600,000).
     pub request_timeout_ms: u64,
     /// Longest time for a request's headers, in milliseconds (100 to 600,000).
@@ -85,6 +87,7 @@ listen = "127.0.0.1:8080"
 operator_listen = "127.0.0.1:8081"
 public_log = false
 checkpoint_interval_ms = 1000
+override_interval_ms = 5000
 request_timeout_ms = 30000
 header_timeout_ms = 10000
 drain_timeout_ms = 20000
@@ -96,7 +99,8 @@ log_format = "text"
 type Range = (&'static str, fn(&Config) -> u64, u64, u64);
 
 /// Numbers and what they may be.
-const RANGES: [Range; 5] = [
+const RANGES: [Range; 6] = [
+    ("override_interval_ms", |c| c.override_interval_ms, 50, 60_000),
     ("checkpoint_interval_ms", |c| c.checkpoint_interval_ms, 50, 60_000),
     ("request_timeout_ms", |c| c.request_timeout_ms, 100, 600_000),
     ("header_timeout_ms", |c| c.header_timeout_ms, 100, 600_000),

@@ -60,11 +60,27 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
         .enable_all()
         .build()
         .map_err(|error| Failure::because(Exit::Runtime, "cannot start the server's threads", &error))?;
-    let publisher = Publisher::start(runtime.clone(), Duration::from_millis(config.checkpoint_interval_ms))?;
+    let publisher = {
+        let runtime = runtime.clone();
+        Periodic::start("checkpoints", Duration::from_millis(config.checkpoint_interval_ms), move || {
+            if let Err(error) = runtime.publish_checkpoint() {
+                tracing::error!(error = chain(&error), "no checkpoint could be signed");
+            }
+        })?
+    };
+    let expirer = {
+        let runtime = runtime.clone();
+        Periodic::start("overrides", Duration::from_millis(config.override_interval_ms), move || {
+            if let Err(error) = runtime.expire_due() {
+                tracing::error!(error = chain(&error), "override cases could not be ended");
+            }
+        })?
+    };
     let served =
         reactor.block_on(listen(&config, &runtime, home.edge.clock.clone(), metrics, authentication));
     // Whatever still runs holds the log; it has to be gone before the last checkpoint, and before the log closes.
     reactor.shutdown_timeout(Duration::from_secs(5));
+    expirer.stop();
     publisher.stop();
     served?;
     home.finish(&runtime)?;
@@ -132,23 +148,26 @@ fn no_signals(error: std::io::Error) -> Failure {
     Failure::because(Exit::Runtime, "cannot listen to signals", &error)
 }
 
-/// The thread that signs checkpoints, so that a request never waits for one.
-struct Publisher {
+/// A thread that does something again and again, so that no request waits for it.
+struct Periodic {
     stop: mpsc::Sender<()>,
     thread: thread::JoinHandle<()>,
 }
 
-impl Publisher {
-    fn start(runtime: Runtime, interval: Duration) -> Result<Self, Failure> {
+impl Periodic {
+    fn start(
+        name: &'static str,
+        interval: Duration,
+        work: impl Fn() + Send + 'static,
+    ) -> Result<Self, Failure> {
         let (stop, stopped) = mpsc::channel();
         let work = move || {
+            work();
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                if let Err(error) = runtime.publish_checkpoint() {
-                    tracing::error!(error = chain(&error), "no checkpoint could be signed");
-                }
+                work();
             }
         };
-        let thread = thread::Builder::new().name("checkpoints".to_owned()).spawn(work);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
         let thread =
             thread.map_err(|error| Failure::because(Exit::Runtime, "cannot start a thread", &error))?;
         Ok(Self { stop, thread })
@@ -157,7 +176,7 @@ impl Publisher {
     fn stop(self) {
         drop(self.stop);
         if self.thread.join().is_err() {
-            tracing::error!("the checkpoint publisher had failed");
+            tracing::error!("a thread of the server had failed");
         }
     }
 }
