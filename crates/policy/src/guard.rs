@@ -165,9 +165,18 @@ impl Term {
             Self::Has(slot) => Some(Known::Bool(slots.get(*slot).is_some())),
             Self::Not(term) => Some(Known::Bool(!term.truth(slots)?)),
             // The right side is looked at only where the left one did not decide, as in Cedar.
-            Self::And(sides) => Some(Known::Bool(sides[0].truth(slots)? && sides[1].truth(slots)?)),
-            Self::Or(sides) => Some(Known::Bool(sides[0].truth(slots)? || sides[1].truth(slots)?)),
-            Self::Strict(operation, sides) => operation.apply(sides[0].known(slots)?, sides[1].known(slots)?),
+            Self::And(sides) => {
+                let [left, right] = &**sides;
+                Some(Known::Bool(left.truth(slots)? && right.truth(slots)?))
+            }
+            Self::Or(sides) => {
+                let [left, right] = &**sides;
+                Some(Known::Bool(left.truth(slots)? || right.truth(slots)?))
+            }
+            Self::Strict(operation, sides) => {
+                let [left, right] = &**sides;
+                operation.apply(left.known(slots)?, right.known(slots)?)
+            }
         }
     }
 
