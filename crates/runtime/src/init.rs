@@ -23,7 +23,8 @@ use chancery_core::dsse::{self, Envelope};
 use chancery_core::ids::{PolicyId, TenantId};
 use chancery_core::key::{KeyId, PublicKey, SignError, Signer, SigningKey};
 use chancery_core::keyring::{
-    KeyEntry, Keyring, KeyringError, KeyringVersion, Moment, Role, RootKey, RootPub, RootPubError, review_first,
+    KeyEntry, Keyring, KeyringError, KeyringVersion, Moment, Role, RootKey, RootPub, RootPubError,
+    review_first,
 };
 use chancery_core::note::NoteKeyError;
 use chancery_core::statement::{Environment, Statement, StatementError};
@@ -213,7 +214,8 @@ impl Keys {
             Roots::Generated { .. } => {
                 let key = fresh.get(KeyName::Root)?;
                 let root = RootPub::new(vec![key.public_key().clone()], 1)?;
-                (root, vec![key as Arc<dyn Signer>])
+                let signer: Arc<dyn Signer> = key;
+                (root, vec![signer])
             }
             Roots::Given { root, signers } => (root.clone(), signers.clone()),
         };

@@ -228,7 +228,7 @@ fn enrolment(arguments: &Enroll, known: &Known, home: &Home<'_>) -> Result<Vec<C
         },
     };
     let quorum = arguments.witness_quorum.map(|quorum| Change::WitnessQuorum(Some(quorum)));
-    Ok(std::iter::once(Change::Enrol(entry)).chain(quorum).collect())
+    Ok(std::iter::once(Change::Enrol(Box::new(entry))).chain(quorum).collect())
 }
 
 fn new_key(kind: Kind, home: &Home<'_>) -> Result<SigningKey, Failure> {

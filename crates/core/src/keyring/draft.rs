@@ -37,7 +37,7 @@ const REASON_MAX: usize = 4_000;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Change {
     /// Has a further key.
-    Enrol(KeyEntry),
+    Enrol(Box<KeyEntry>),
     /// Revokes a key from a log index on, which may lie in the past.
     Revoke {
         /// The key; one of any version.
@@ -125,7 +125,7 @@ impl Keyring {
 
     fn apply(&self, change: &Change, next: &mut KeyringVersion, at: Moment, objections: &mut Objections) {
         match change {
-            Change::Enrol(entry) => next.keys.push(entry.clone()),
+            Change::Enrol(entry) => next.keys.push(KeyEntry::clone(entry)),
             Change::Expiry(expires_at) => next.expires_at = *expires_at,
             Change::WitnessQuorum(quorum) => next.witness_quorum = *quorum,
             Change::Roots(root) => {

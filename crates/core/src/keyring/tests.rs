@@ -256,3 +256,68 @@ fn witness_quorum_is_one_where_there_is_a_witness() {
     assert_eq!(quorum(&|predicate| predicate["keys"][0]["roles"] = json!(["witness"])), 1);
     assert_eq!(quorum(&|predicate| predicate["witnessQuorum"] = json!(2)), 2);
 }
+
+#[test]
+fn a_draft_follows_the_newest_version_and_may_revoke_a_key_that_it_left_out() {
+    let fixture = Fixture::new();
+    let other = vector_key(Algorithm::Ed25519, "another");
+    let exchanged = |predicate: &mut Value| {
+        let key = &mut predicate["keys"][0];
+        key["keyId"] = json!(other.public_key().key_id());
+        key["publicKey"] = json!(other.public_key().to_spki_pem());
+    };
+    let keyring = fixture.keyring(&[&|_| {}, &exchanged]).unwrap();
+    let at = Moment { now: "2026-02-10T00:00:00.000000Z".parse().unwrap(), size: 12 };
+    let left_out = fixture.runtime.public_key().key_id().clone();
+    let reason = "found in a bin".to_owned();
+    let revoke = Change::Revoke { key: left_out.clone(), from_index: 3, reason };
+    let draft = keyring.draft(&[revoke], at).unwrap();
+    let next = &draft.predicate;
+    assert_eq!((next.version, next.previous, next.issued_at), (3, Some(keyring.newest().record()), at.now));
+    assert_eq!(next.keys.len(), 2);
+    assert_eq!(next.keys[1].key.key_id(), &left_out);
+    // What was drafted is taken once it is signed, and stands the review that its logger makes.
+    assert!(keyring.review(next, at).is_empty());
+    let payload = draft.to_payload().unwrap().into_bytes();
+    let mut keyring = keyring;
+    keyring.push(12, &Envelope::sign(dsse::IN_TOTO, payload, &fixture.root).unwrap()).unwrap();
+    assert!(keyring.is_revoked(&left_out, 3) && !keyring.is_revoked(&left_out, 2));
+
+    // A month later nobody has logged it; and before it was made, nobody can have.
+    for now in ["2026-03-12T00:00:00.001000Z", "2026-02-09T23:49:59.999000Z"] {
+        let later = Moment { now: now.parse().unwrap(), size: 13 };
+        let codes: Vec<_> = review_first(next, later).iter().map(|it| it.code).collect();
+        assert_eq!(codes, ["keyring.time"], "{now}");
+    }
+}
+
+#[test]
+fn a_third_log_key_and_too_many_root_keys_are_objected_to() {
+    let fixture = Fixture::new();
+    let keyring = fixture.keyring(&[&|_| {}]).unwrap();
+    let now: Timestamp = "2026-02-10T00:00:00.000000Z".parse().unwrap();
+    let key = |number: usize| vector_key(Algorithm::Ed25519, &format!("key {number}")).public_key().clone();
+    let log_key = |number| {
+        Change::Enrol(Box::new(KeyEntry {
+            key: key(number),
+            revoked: None,
+            roles: vec![Role::Log],
+            subject: "log.example/t".to_owned(),
+            valid_from: now,
+            valid_until: keyring.newest().predicate().expires_at,
+        }))
+    };
+    let at = Moment { now, size: 1 };
+    let codes = |changes: &[Change]| match keyring.draft(changes, at) {
+        Ok(_) => Vec::new(),
+        Err(DraftError::Objections(objections)) => objections.iter().map(|it| it.code).collect(),
+        Err(error) => panic!("{error}"),
+    };
+    assert!(codes(&[log_key(1), log_key(2)]).is_empty());
+    assert_eq!(codes(&[log_key(1), log_key(2), log_key(3)]), ["keyring.log_key"]);
+    let roots = |count: usize| Change::Roots(RootPub::new((0..count).map(key).collect(), 1).unwrap());
+    assert!(codes(&[roots(ROOT_KEYS_MAX)]).is_empty());
+    assert_eq!(codes(&[roots(ROOT_KEYS_MAX + 1)]), ["keyring.root_keys"]);
+    let witness = |quorum| codes(&[Change::WitnessQuorum(quorum)]);
+    assert_eq!((witness(None), witness(Some(1))), (Vec::new(), vec!["keyring.witness"]));
+}

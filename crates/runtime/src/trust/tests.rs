@@ -25,6 +25,10 @@ fn entry(log: &TestLog, key: &SigningKey, role: Role, subject: &str) -> KeyEntry
     }
 }
 
+fn enrolment(log: &TestLog, key: &SigningKey, role: Role, subject: &str) -> Box<KeyEntry> {
+    Box::new(entry(log, key, role, subject))
+}
+
 fn moment(log: &TestLog, runtime: &Runtime) -> Moment {
     Moment { now: log.clock.now(), size: runtime.records().head().unwrap().size }
 }
@@ -79,7 +83,7 @@ fn an_enrolled_key_signs_and_a_revoked_one_does_not() {
     let log = TestLog::new();
     let runtime = log.open();
     let second = key(2);
-    let enrolled = Change::Enrol(entry(&log, &second, Role::Policy, "a second publisher"));
+    let enrolled = Change::Enrol(enrolment(&log, &second, Role::Policy, "a second publisher"));
     let logged = change(&log, &runtime, &[enrolled], &[&log.root_key]);
     assert_eq!((logged.version, logged.log.index), (2, 2));
     assert_eq!(logged.checkpoint.unwrap().checkpoint().size, 3);
@@ -141,8 +145,8 @@ fn runtime_and_log_keys_are_replaced_side_by_side() {
     let (new_runtime, new_log) = (key(3), key(4));
     let origin = runtime.settings().log_origin.clone();
     let enrolled = [
-        Change::Enrol(entry(&log, &new_runtime, Role::Runtime, "chancery-runtime")),
-        Change::Enrol(entry(&log, &new_log, Role::Log, &origin)),
+        Change::Enrol(enrolment(&log, &new_runtime, Role::Runtime, "chancery-runtime")),
+        Change::Enrol(enrolment(&log, &new_log, Role::Log, &origin)),
     ];
     change(&log, &runtime, &enrolled, &[&log.root_key]);
     decide(&runtime, "e-2");
@@ -195,7 +199,7 @@ fn a_log_goes_on_after_its_only_log_key_was_revoked() {
 
     // Without any of the server's keys.
     let custody = custody(&log).unwrap();
-    let enrolled = Change::Enrol(entry(&log, &key(4), Role::Log, &origin));
+    let enrolled = Change::Enrol(enrolment(&log, &key(4), Role::Log, &origin));
     let mut envelope = unsigned(&keyring.draft(&[enrolled], at).unwrap()).unwrap();
     sign(&keyring, &mut envelope, &log.root_key).unwrap();
     assert_eq!(custody.submit(&envelope).unwrap().version, 3);
@@ -415,7 +419,7 @@ fn what_is_no_next_version_is_refused_by_its_checks_name() {
 fn a_revocation_is_neither_lifted_nor_raised_nor_left_out() {
     let log = TestLog::new();
     let runtime = log.open();
-    let enrolled = Change::Enrol(entry(&log, &key(2), Role::Erasure, "privacy"));
+    let enrolled = Change::Enrol(enrolment(&log, &key(2), Role::Erasure, "privacy"));
     change(&log, &runtime, &[enrolled], &[&log.root_key]);
     let id = key(2).public_key().key_id().clone();
     let revoke = |from_index| Change::Revoke { key: id.clone(), from_index, reason: "left".to_owned() };
@@ -451,8 +455,8 @@ fn all_objections_are_told_at_once() {
     let unknown = key(8).public_key().key_id().clone();
     let changes = [
         Change::Revoke { key: unknown, from_index: 0, reason: "x".to_owned() },
-        Change::Enrol(entry(&log, &log.policy_key, Role::Erasure, "the same key")),
-        Change::Enrol(entry(&log, &key(6), Role::Build, "a\nb")),
+        Change::Enrol(enrolment(&log, &log.policy_key, Role::Erasure, "the same key")),
+        Change::Enrol(enrolment(&log, &key(6), Role::Build, "a\nb")),
         Change::Expiry(log.clock.now()),
     ];
     let error = TrustError::from(runtime.keyring().draft(&changes, moment(&log, &runtime)).unwrap_err());
@@ -473,7 +477,7 @@ fn a_revoked_runtime_key_decides_nothing_and_its_decisions_fail() {
     let root = runtime.root_pub().clone();
     let id = runtime.runtime_key().key_id().clone();
     assert_eq!(runtime.records().signed_from(&id, 0).unwrap(), 1);
-    let enrolled = Change::Enrol(entry(&log, &key(3), Role::Runtime, "chancery-runtime"));
+    let enrolled = Change::Enrol(enrolment(&log, &key(3), Role::Runtime, "chancery-runtime"));
     let revoked = Change::Revoke { key: id, from_index: 2, reason: "stolen".to_owned() };
     change(&log, &runtime, &[enrolled, revoked], &[&log.root_key]);
     let error = runtime.execute_blocking(&caller(), &request("e-2", "1", "0.1")).unwrap_err();

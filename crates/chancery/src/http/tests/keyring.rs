@@ -18,14 +18,14 @@ fn key(number: u8) -> SigningKey {
 
 fn enrolled(api: &Api) -> Change {
     let newest = api.runtime.keyring();
-    Change::Enrol(KeyEntry {
+    Change::Enrol(Box::new(KeyEntry {
         key: key(7).public_key().clone(),
         revoked: None,
         roles: vec![Role::Erasure],
         subject: "privacy".to_owned(),
         valid_from: api.clock.now(),
         valid_until: newest.newest().predicate().expires_at,
-    })
+    }))
 }
 
 fn drafted(api: &Api, changes: &[Change]) -> Envelope {
