@@ -123,11 +123,9 @@ impl Runtime {
         check_key(&keyring, options.keys.log.as_ref(), Role::Log, size, now)?;
 
         let (commitment_key, opening_key) = tenant_keys(&store, &settings.tenant, &options.keys.vault)?;
-        let build = options.build.as_ref();
-        let build = build.map(|files| build::admit(&store, &keyring, files, options.binary)).transpose()?;
         let publisher = Publisher::open(options.home.checkpoint(), &store, &settings, &keyring)?;
         let ServerKeys { runtime, log, vault: _ } = options.keys;
-        let inner = Inner {
+        let mut inner = Inner {
             root,
             clock: options.clock,
             entropy: options.entropy,
@@ -136,7 +134,7 @@ impl Runtime {
             commitment_key,
             opening_key,
             binary: options.binary,
-            build,
+            build: None,
             chains: Arc::default(),
             publisher: Mutex::new(publisher),
             due: Mutex::default(),
@@ -150,6 +148,11 @@ impl Runtime {
         };
         inner.refresh()?;
         let pool = Pool::new(options.threads).map_err(OpenError::Threads)?;
+        // Last, because it writes: a start that is refused for something else has logged nothing.
+        if let Some(files) = &options.build {
+            let keyring = Arc::clone(&inner.snapshot().keyring);
+            inner.build = Some(build::admit(&inner.store, &keyring, files, inner.binary)?);
+        }
         Ok(Self { pool: Arc::new(pool), inner: Arc::new(inner) })
     }
 

@@ -143,6 +143,15 @@ fn a_production_log_without_a_build_is_administered_and_decides_nothing() {
 }
 
 #[test]
+fn a_start_that_is_refused_for_something_else_logs_nothing() {
+    let log = TestLog::production();
+    std::fs::remove_file(log.home().checkpoint()).unwrap();
+    assert_eq!(open(&log, Some(good())).unwrap_err().code(), "checkpoint.missing");
+    let records = crate::records::Records::open(&log.database(), log.clock.clone()).unwrap();
+    assert_eq!(records.head().unwrap().size, 2);
+}
+
+#[test]
 fn nor_does_a_batch() {
     let log = TestLog::production();
     let lines = vec![Ok(request("a", "1", "0.1")), Ok(request("b", "1", "0.1"))];
@@ -158,7 +167,7 @@ fn a_log_for_tests_decides_with_a_build_or_without() {
     assert_eq!(decide(&runtime, "a").build, None);
     assert!(runtime.build().is_none());
     let enrolled = entry(&log, &build_key(), Role::Build, "2026-01-01T00:00:00.000000Z".parse().unwrap());
-    change(&log, &runtime, &[Change::Enrol(enrolled)]);
+    change(&log, &runtime, &[Change::Enrol(enrolled.into())]);
     drop(runtime);
     let files = good();
     let runtime = open(&log, Some(files.clone())).unwrap();
