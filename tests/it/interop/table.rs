@@ -8,6 +8,8 @@
 //! `CHANCERY_WRITE_INTEROP=1` writes what was found. Without it a group's rows have to be those of the page; the
 //! version is only shown, as a developer may have another one.
 
+#![expect(clippy::panic, reason = "a failure here is a failed test")]
+
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
