@@ -13,6 +13,7 @@
 //! | [`records`] | read what was recorded |
 //! | [`confirm`] | record what was really done |
 //! | [`verifications`] | verify recorded decisions, and record that |
+//! | [`lineage`] | everything about an execution in one answer |
 //! | [`explain`], [`replay`] | say why, and evaluate recorded signals again |
 //! | [`mod@build`] | verify the release that decides, and log it |
 //! | [`provenance`] | where a decision comes from, as it was when it was made |
@@ -40,6 +41,7 @@ pub mod fsck;
 pub mod home;
 pub mod init;
 pub mod keys;
+pub mod lineage;
 pub mod overrides;
 mod pool;
 pub mod provenance;

@@ -2,6 +2,7 @@
 
 mod confirm;
 mod explain;
+mod lineage;
 mod provenance;
 
 use chancery_core::ids::{EntityUid, ExecutionId, PolicyId, PolicyVersion};
@@ -26,6 +27,8 @@ pub(super) enum Command {
         /// The execution's id.
         execution_id: ExecutionId,
     },
+    /// Show everything that is connected with a decision.
+    Lineage(lineage::Lineage),
     /// Say why a decision is what it is, for one audience.
     Explain(explain::Explain),
     /// Evaluate the recorded signals again, with the bundle that decided or another version.
@@ -108,6 +111,7 @@ fn before(now: Timestamp, age: Duration) -> Result<Timestamp, Failure> {
 pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
     match command {
         Command::List(list) => list_decisions(list, home),
+        Command::Lineage(arguments) => lineage::lineage(arguments, home),
         Command::Explain(arguments) => explain::explain(&arguments, home),
         Command::Replay(arguments) => explain::replay(&arguments, home),
         Command::Provenance { execution_id } => provenance::provenance(&execution_id, home),

@@ -164,6 +164,7 @@ pub(super) const ROUTES: &[Route] = &[
     route("GET", "/v1/decisions/{id}", READERS),
     untimed("GET", "/v1/decisions/{id}/attestation", READERS),
     route("GET", "/v1/decisions/{id}/provenance", AUDITORS),
+    route("GET", "/v1/decisions/{id}/lineage", READERS),
     route("GET", "/v1/decisions/{id}/explanation", READERS),
     route("POST", "/v1/decisions/{id}/replay", AUDITORS),
     route("POST", "/v1/decisions/{id}/confirmation", SUBMITTERS),

@@ -23,6 +23,7 @@ mod export;
 mod health;
 mod latency;
 mod layers;
+mod lineage;
 mod list;
 mod log;
 pub mod metrics;

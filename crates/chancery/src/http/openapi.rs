@@ -16,8 +16,8 @@ use super::error::Problem;
 use super::parameters::Query;
 use super::state::State;
 use super::{
-    batch, build, confirmation, decisions, explanation, export, list, log, overrides, policies, problems,
-    provenance, publish, replay, schema, trust, verifications, verify,
+    batch, build, confirmation, decisions, explanation, export, lineage, list, log, overrides, policies,
+    problems, provenance, publish, replay, schema, trust, verifications, verify,
 };
 
 /// Where the document is.
@@ -57,6 +57,7 @@ pub(super) fn api() -> OpenApiRouter<State> {
         .routes(routes!(decisions::get))
         .routes(routes!(decisions::attestation))
         .routes(routes!(provenance::provenance))
+        .routes(routes!(lineage::lineage))
         .routes(routes!(explanation::explain))
         .routes(routes!(replay::replay))
         .routes(routes!(confirmation::confirm))

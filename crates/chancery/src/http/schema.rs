@@ -6,6 +6,7 @@ mod events;
 mod explaining;
 mod origins;
 mod overrides;
+mod lineage;
 mod policies;
 mod records;
 
@@ -14,5 +15,6 @@ pub use events::*;
 pub use explaining::*;
 pub use origins::*;
 pub use overrides::*;
+pub use lineage::*;
 pub use policies::*;
 pub use records::*;

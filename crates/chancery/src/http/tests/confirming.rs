@@ -99,3 +99,24 @@ async fn what_does_not_hold_is_not_confirmed() {
     let list = api.get("/v1/decisions?confirmation=done").await.json();
     assert!(list["items"].as_array().unwrap().is_empty(), "nothing was recorded");
 }
+
+#[tokio::test]
+async fn all_that_is_connected_is_in_one_answer() {
+    let api = decided().await;
+    confirm(&api, "one", &executed("approve", AT)).await;
+    let envelope = api.get("/v1/decisions/one/attestation").await.body;
+    let path = "/v1/verify?environment=test&record=true";
+    assert_eq!(api.post(path, "application/json", envelope).await.status, 200);
+    let lineage = api.get("/v1/decisions/one/lineage").await;
+    assert_eq!(lineage.status, 200, "{lineage:?}");
+    let lineage = lineage.json();
+    assert_eq!(lineage["decision"]["statement"]["predicate"]["executionId"], "one");
+    assert_eq!(lineage["confirmation"]["statement"]["predicate"]["reference"], "pay-7");
+    assert_eq!(lineage["verifications"].as_array().unwrap().len(), 1);
+    assert!(lineage["decision"]["proof"].is_array() && lineage["policy"]["activation"]["proof"].is_array());
+    assert_eq!(lineage["overrides"], json!([]));
+    let attestation = api.get("/v1/decisions/one/attestation").await.json();
+    assert_eq!(lineage["decision"]["attestation"], attestation);
+    api.get("/v1/decisions/none/lineage").await.problem(404, "execution.unknown");
+    api.get("/v1/decisions/one/lineage?x=1").await.problem(400, "request.query");
+}

@@ -1,0 +1,134 @@
+//! `chancery decision lineage`.
+
+use chancery_core::digest::Fingerprint;
+use chancery_core::ids::ExecutionId;
+use chancery_runtime::records::{DecisionFilter, DecisionList, Order};
+use serde_json::Value;
+
+use super::super::open::Home;
+use super::super::remote::Query;
+use super::super::{Exit, Failure};
+use super::explain::{plain, text};
+use super::unknown;
+
+/// The most executions that one fingerprint is followed to.
+const EXECUTIONS_MAX: u32 = 1_000;
+
+/// Arguments of `decision lineage`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Lineage {
+    /// The execution's id.
+    #[arg(required_unless_present = "fingerprint", conflicts_with = "fingerprint")]
+    execution_id: Option<ExecutionId>,
+    /// All executions with this fingerprint instead: those on the same inputs.
+    #[arg(long)]
+    fingerprint: Option<Fingerprint>,
+}
+
+pub(super) fn lineage(arguments: Lineage, home: &Home<'_>) -> Result<Exit, Failure> {
+    let Lineage { execution_id, fingerprint } = arguments;
+    if let Some(id) = execution_id {
+        home.output.print(&of(&id, home)?, describe)?;
+        return Ok(Exit::Ok);
+    }
+    let filter = DecisionFilter { fingerprint, ..DecisionFilter::default() };
+    let page: DecisionList = match &home.server {
+        Some(server) => {
+            let fingerprint = fingerprint.map(|fingerprint| fingerprint.to_string()).unwrap_or_default();
+            let query: Query = vec![
+                ("fingerprint".to_owned(), fingerprint),
+                ("order".to_owned(), "oldest".to_owned()),
+                ("limit".to_owned(), EXECUTIONS_MAX.to_string()),
+            ];
+            server.get_json("/v1/decisions", &query)?
+        }
+        None => home.records()?.list(&filter, Order::OldestFirst, None, EXECUTIONS_MAX)?,
+    };
+    if page.items.is_empty() {
+        return Err(Failure::new(Exit::NotFound, "there is no decision with this fingerprint")
+            .help("`chancery decision show ID` shows a decision's fingerprint"));
+    }
+    let lineages =
+        page.items.iter().map(|item| of(&item.execution_id, home)).collect::<Result<Vec<_>, _>>()?;
+    home.output.print(&lineages, |lineages| lineages.iter().map(describe).collect::<Vec<_>>().join("\n"))?;
+    if page.next.is_some() {
+        home.output.say(&format!("these are the first {EXECUTIONS_MAX}; there are more"));
+    }
+    Ok(Exit::Ok)
+}
+
+fn of(id: &ExecutionId, home: &Home<'_>) -> Result<Value, Failure> {
+    match &home.server {
+        Some(server) => server.get_json(&format!("/v1/decisions/{id}/lineage"), &Query::new()),
+        None => plain(&home.records()?.lineage(id)?.ok_or_else(|| unknown(id))?),
+    }
+}
+
+fn describe(lineage: &Value) -> String {
+    let current = &lineage["current"];
+    let mut lines = vec![
+        format!(
+            "{}: {} ({})",
+            text(&lineage["execution_id"]),
+            text(&current["outcome"]),
+            text(&current["state"])
+        ),
+        format!("  fingerprint   {}", text(&lineage["execution_fingerprint"])),
+    ];
+    let mut line = |what: &str, record: &Value, said: String| {
+        if record.is_object() {
+            let proved = if record["proof"].is_array() { "" } else { ", not in a checkpoint yet" };
+            lines.push(format!(
+                "  {what:<13} index {}, {}: {said}{proved}",
+                record["index"],
+                text(&record["claimed_at"])
+            ));
+        }
+    };
+    let predicate = |record: &Value, member: &str| text(&record["statement"]["predicate"][member]);
+    let policy = &lineage["policy"];
+    let bundle = format!("{}@{}", text(&policy["id"]), text(&policy["version"]));
+    line("activation", &policy["activation"], format!("{bundle} in force"));
+    line("build", &lineage["build"], "the program that decided".to_owned());
+    let decision = &lineage["decision"];
+    line(
+        "decision",
+        decision,
+        format!("{} by {bundle}", text(&decision["statement"]["predicate"]["decision"]["outcome"])),
+    );
+    for record in each(&lineage["overrides"]) {
+        line(
+            "override",
+            record,
+            format!("{} by {}", predicate(record, "resolution"), predicate(record, "approver")),
+        );
+    }
+    let resolution = &lineage["resolution"];
+    line(
+        "resolution",
+        resolution,
+        format!("{}, {}", predicate(resolution, "resolution"), predicate(resolution, "finalOutcome")),
+    );
+    let confirmation = &lineage["confirmation"];
+    line(
+        "confirmation",
+        confirmation,
+        format!("{} as {}", predicate(confirmation, "outcome"), predicate(confirmation, "reference")),
+    );
+    for record in each(&lineage["verifications"]) {
+        line("verification", record, predicate(record, "verdict"));
+    }
+    for record in each(&lineage["erasures"]) {
+        line("erasure", record, predicate(record, "basis"));
+    }
+    lines.push(format!(
+        "  log           {}, checkpoint of {}",
+        text(&lineage["log"]["origin"]),
+        lineage["log"]["size"]
+    ));
+    lines.join("\n")
+}
+
+fn each(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}

@@ -1,0 +1,244 @@
+//! Lineage: everything that the log has about an execution, in one answer.
+//!
+//! ```text
+//! activation ── bundle ──┐                           ┌── overrides ── resolution ── confirmation
+//! build identity ────────┴── decision ───────────────┼── verifications
+//!                            (id, fingerprint)       └── erasures
+//! ```
+//! Each record comes with what was signed, exactly, and the proof that it is in the newest checkpoint. It is read in one
+//! transaction, so that all of it is of one moment. It needs no key, and holds no signal's value.
+
+use crate::answer::AnswerPolicy;
+use crate::records::{Current, ListedDecision, Records, RecordsError};
+use chancery_core::digest::{Fingerprint, LeafHash, RecordId, RootHash};
+use chancery_core::dsse::Envelope;
+use chancery_core::ids::ExecutionId;
+use chancery_core::log::Kind;
+use chancery_core::time::Timestamp;
+use chancery_store::{Entry, Reader, StoreError, StoredCheckpoint};
+use serde::Serialize;
+
+/// Everything about one execution.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lineage {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// Its fingerprint, which executions on the same inputs share.
+    pub execution_fingerprint: Fingerprint,
+    /// What holds now.
+    pub current: Current,
+    /// The decision.
+    pub decision: Record,
+    /// What approvers said to it, in order.
+    pub overrides: Vec<Record>,
+    /// How its override case ended.
+    pub resolution: Option<Record>,
+    /// What was really done.
+    pub confirmation: Option<Record>,
+    /// Every recorded check of it, in order.
+    pub verifications: Vec<Record>,
+    /// Erasures of its signals, in order.
+    pub erasures: Vec<Record>,
+    /// The bundle that decided.
+    pub policy: PolicyLineage,
+    /// The build that decided; none on a log for tests without one.
+    pub build: Option<Record>,
+    /// The log.
+    pub log: LogLineage,
+}
+
+/// A record with its place in the log.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// What it is.
+    pub kind: Kind,
+    /// Its index.
+    pub index: u64,
+    /// H(PAE) of it.
+    pub record_id: RecordId,
+    /// The hash of its entry.
+    pub leaf_hash: LeafHash,
+    /// When it was made, as it says.
+    pub claimed_at: Timestamp,
+    /// When it became durable.
+    pub recorded_at: Timestamp,
+    /// What was signed, readable.
+    pub statement: serde_json::Value,
+    /// What was signed, exactly.
+    pub attestation: Envelope,
+    /// RFC 6962 inclusion path to the root of `log.checkpoint`; none where that does not cover it yet.
+    pub proof: Option<Vec<RootHash>>,
+}
+
+/// The bundle that decided, and what put it in force.
+#[derive(Clone, Debug, Serialize)]
+pub struct PolicyLineage {
+    /// The bundle.
+    #[serde(flatten)]
+    pub bundle: AnswerPolicy,
+    /// The activation that was the newest when it was decided.
+    pub activation: Option<Record>,
+}
+
+/// What the proofs lead to.
+#[derive(Clone, Debug, Serialize)]
+pub struct LogLineage {
+    /// The log's origin.
+    pub origin: String,
+    /// The size of the newest checkpoint; 0 before the first one.
+    pub size: u64,
+    /// The newest checkpoint, a signed note.
+    pub checkpoint: Option<String>,
+}
+
+impl Records {
+    /// Everything about an execution; none where the id was never used.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn lineage(&self, execution_id: &ExecutionId) -> Result<Option<Lineage>, RecordsError> {
+        let origin = &self.settings().log_origin;
+        Ok(self.store.read(|reader| read(reader, execution_id, origin))?)
+    }
+}
+
+fn read(
+    reader: &mut Reader<'_>,
+    execution_id: &ExecutionId,
+    origin: &str,
+) -> Result<Option<Lineage>, StoreError> {
+    let Some(decision) = reader.decision(execution_id)? else { return Ok(None) };
+    let summary = decision.summary;
+    let checkpoint = reader.checkpoint_newest()?;
+    let mut about = reader.entries_about(execution_id)?;
+    about.retain(|entry| entry.kind != Kind::Decision);
+    let activation = reader
+        .activations(Some(&summary.policy_id))?
+        .into_iter()
+        .rfind(|activation| activation.index < summary.index)
+        .map(|activation| reader.entry(activation.index))
+        .transpose()?
+        .flatten();
+    let build = match &summary.build_identity {
+        Some(payload) => match reader.build_identity(payload)? {
+            Some(build) => reader.entry(build.index)?,
+            None => None,
+        },
+        None => None,
+    };
+    let mut record = |entry: Entry| record(reader, entry, checkpoint.as_ref());
+    let mut of_kind = |kind: Kind| {
+        let entries = about.extract_if(.., |entry| entry.kind == kind).collect::<Vec<_>>();
+        entries.into_iter().map(&mut record).collect::<Result<Vec<_>, _>>()
+    };
+    let (overrides, mut resolutions) = (of_kind(Kind::Override)?, of_kind(Kind::Resolution)?);
+    let (verifications, mut confirmations) = (of_kind(Kind::Verification)?, of_kind(Kind::Confirmation)?);
+    let erasures = of_kind(Kind::Erasure)?;
+    let activation = activation.map(&mut record).transpose()?;
+    let build = build.map(&mut record).transpose()?;
+    let decision = record(decision.entry)?;
+    let listed = ListedDecision::from(summary);
+    Ok(Some(Lineage {
+        execution_id: listed.execution_id,
+        execution_fingerprint: listed.execution_fingerprint,
+        current: listed.current,
+        decision,
+        overrides,
+        resolution: resolutions.pop(),
+        confirmation: confirmations.pop(),
+        verifications,
+        erasures,
+        policy: PolicyLineage { bundle: listed.policy, activation },
+        build,
+        log: LogLineage {
+            origin: origin.to_owned(),
+            size: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size),
+            checkpoint: checkpoint.map(|checkpoint| checkpoint.note),
+        },
+    }))
+}
+
+fn record(
+    reader: &mut Reader<'_>,
+    entry: Entry,
+    checkpoint: Option<&StoredCheckpoint>,
+) -> Result<Record, StoreError> {
+    let covering = checkpoint.filter(|checkpoint| entry.index < checkpoint.size);
+    let proof =
+        covering.map(|checkpoint| reader.inclusion_proof(entry.index, checkpoint.size)).transpose()?;
+    Ok(Record {
+        kind: entry.kind,
+        index: entry.index,
+        record_id: entry.record_id,
+        leaf_hash: entry.leaf_hash,
+        claimed_at: entry.claimed_at,
+        recorded_at: entry.recorded_at,
+        // Bytes that hash to their record id were JSON when they were signed.
+        statement: serde_json::from_slice(&entry.payload).unwrap_or_default(),
+        attestation: entry.into_envelope(),
+        proof,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::confirm::Executed;
+    use crate::testing::{TestLog, caller, request};
+    use chancery_core::checkpoint::SignedCheckpoint;
+    use chancery_core::merkle::verify_inclusion;
+
+    #[test]
+    fn everything_about_an_execution_is_in_one_answer_with_proofs() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        for id in ["e-1", "e-2"] {
+            runtime.execute_blocking(&caller(), &request(id, "1", "0.1")).unwrap();
+        }
+        log.clock.advance_ms(1_000);
+        let id = "e-1".parse().unwrap();
+        let executed = Executed {
+            outcome: "approve".to_owned(),
+            reference: "p".to_owned(),
+            at: "2026-03-01T10:01:00.500000Z".parse().unwrap(),
+        };
+        runtime.confirm(&caller(), &id, &executed).unwrap();
+        runtime.verify_recorded(std::slice::from_ref(&id)).unwrap();
+        runtime.publish_checkpoint().unwrap();
+        let lineage = runtime.records().lineage(&id).unwrap().unwrap();
+        let note = lineage.log.checkpoint.as_ref().unwrap();
+        let root = SignedCheckpoint::parse_unverified(note).unwrap().checkpoint().root;
+        let parts = [
+            Some(&lineage.decision),
+            lineage.confirmation.as_ref(),
+            lineage.verifications.first(),
+            lineage.policy.activation.as_ref(),
+        ];
+        for (record, kind) in
+            parts.into_iter().zip([Kind::Decision, Kind::Confirmation, Kind::Verification, Kind::Activation])
+        {
+            let record = record.unwrap();
+            assert_eq!((record.kind, record.attestation.record_id()), (kind, record.record_id));
+            let proof = record.proof.as_ref().unwrap();
+            verify_inclusion(&record.leaf_hash, record.index, lineage.log.size, proof, &root).unwrap();
+        }
+        assert_eq!(lineage.verifications.len(), 1);
+        assert!(lineage.overrides.is_empty() && lineage.resolution.is_none() && lineage.erasures.is_empty());
+        assert!(lineage.build.is_none());
+        // The other one on the same inputs has the same fingerprint, and a lineage of its own.
+        let other = runtime.records().lineage(&"e-2".parse().unwrap()).unwrap().unwrap();
+        assert_eq!(other.execution_fingerprint, lineage.execution_fingerprint);
+        assert!(other.confirmation.is_none() && other.verifications.is_empty());
+        assert!(runtime.records().lineage(&"e-3".parse().unwrap()).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_no_checkpoint_covers_has_no_proof_yet() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        runtime.execute_blocking(&caller(), &request("e-1", "1", "0.1")).unwrap();
+        let lineage = runtime.records().lineage(&"e-1".parse().unwrap()).unwrap().unwrap();
+        assert_eq!(lineage.decision.proof, None);
+        assert!(lineage.policy.activation.unwrap().proof.is_some(), "the log was made with a checkpoint");
+    }
+}
