@@ -267,6 +267,9 @@ pub(crate) fn admit(
         None => store.read(|reader| Ok(reader.head()?.size))?,
     };
     let build = verify(files, keyring, index, binary)?;
+    if build.statement.predicate.git.dirty {
+        tracing::warn!(build = %hash, "this build was not made of its commit alone: the source had been changed");
+    }
     let recorded = match recorded {
         Some(recorded) => recorded,
         None => {
