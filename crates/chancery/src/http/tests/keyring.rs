@@ -57,6 +57,10 @@ async fn a_signed_version_is_logged_and_in_force() {
     trust::sign(&api.runtime.keyring(), &mut envelope, &root_key()).unwrap();
     let answer = api.post_json(PATH, body(&envelope)).await;
     assert_eq!((answer.status, answer.json()), (201, json!({"version": 2, "index": 3})));
+    let document = api.get("/v1/openapi.json").await.json();
+    let described = &document["components"]["schemas"]["LoggedKeyring"]["properties"];
+    let described: Vec<&String> = described.as_object().unwrap().keys().collect();
+    assert_eq!(described, ["index", "version"]);
     let versions = api.get(PATH).await.json();
     assert_eq!(versions["versions"][1]["index"], 3);
     assert_eq!(versions["versions"][1]["envelope"], serde_json::to_value(&envelope).unwrap());
