@@ -315,6 +315,33 @@ mod tests {
     }
 
     #[test]
+    fn after_an_erasure_nothing_is_evaluated_and_the_explanation_says_so() {
+        use chancery_policy::Audience;
+        let log = TestLog::production();
+        let mut options = log.options();
+        options.build = Some(crate::testing::release(&crate::testing::build_key(), |_| {}));
+        let runtime = Runtime::open(options).unwrap();
+        for id in ["whole", "part"] {
+            runtime.execute_blocking(&caller(), &request(id, "1", "0.1")).unwrap();
+        }
+        let explain = |id: &str, audience| runtime.explain(&id.parse().unwrap(), audience).unwrap().unwrap();
+        let customer = explain("whole", Audience::Customer);
+        crate::testing::erase(&runtime, &log, "whole", &[]);
+        crate::testing::erase(&runtime, &log, "part", &["score"]);
+        for (id, reason) in [("whole", ERASED), ("part", PARTIAL)] {
+            let replay = runtime.replay(&id.parse().unwrap(), None).unwrap().unwrap();
+            assert_eq!((replay.result, replay.reason), (ReplayResult::NotReplayable, Some(reason)));
+            assert!(replay.evaluated.is_none() && replay.differences.is_empty());
+            let json = serde_json::to_value(&replay).unwrap();
+            assert_eq!(json["result"], "NOT_REPLAYABLE");
+            let regulator = explain(id, Audience::Regulator);
+            assert_eq!((regulator.reproduced, regulator.reasons.len()), (None, 1));
+            assert!(regulator.unavailable.unwrap().contains("were erased"));
+        }
+        assert_eq!(explain("whole", Audience::Customer), customer, "a customer is told the same");
+    }
+
+    #[test]
     fn an_unknown_id_is_none() {
         let log = TestLog::new();
         let runtime = log.open();

@@ -406,3 +406,51 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         }
     }
 }
+
+/// Erases the signals of these names of a decision, all of them where none is named. The log is [`TestLog::production`].
+pub(crate) fn erase(runtime: &Runtime, log: &TestLog, execution_id: &str, names: &[&str]) {
+    use chancery_core::statement::{ErasedFields, Erasure, Statement};
+    use chancery_store::{Body, ErasedExecution, NewEntry, NewErasure};
+    let found = runtime.records().get(&execution_id.parse().unwrap()).unwrap().unwrap();
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let remaining = (!names.is_empty()).then(|| {
+        let sealed = runtime.inner.store.read(|reader| reader.opening(found.log.index)).unwrap().unwrap();
+        let plain = runtime.inner.opening_key.open(&found.record_id, &sealed.opening).unwrap();
+        let value = chancery_core::json::parse(&plain, chancery_core::json::Limits::EVIDENCE_LINE).unwrap();
+        let opening = chancery_core::commitment::Opening::parse(&value).unwrap().redact(&names).unwrap();
+        let left = chancery_core::canonical::to_canonical(&opening).unwrap();
+        runtime.inner.opening_key.seal(&found.record_id, left.as_bytes(), true, [3; 32], [4; 12]).unwrap()
+    });
+    let statement = found.statement;
+    let executions = [(&statement.execution_id, &statement.execution_fingerprint)];
+    let erased_at = log.clock.now();
+    let erasure = Erasure {
+        basis: "a request".to_owned(),
+        erased_at,
+        fields: if names.is_empty() { ErasedFields::All } else { ErasedFields::Names(names.clone()) },
+        requested_by: "privacy".to_owned(),
+        signer: chancery_core::key::Signer::public_key(&other_key()).key_id().clone(),
+        tenant: statement.tenant.clone(),
+    };
+    let payload = Statement::erasure_of(executions, erasure).unwrap().to_payload().unwrap().into_bytes();
+    let envelope =
+        chancery_core::dsse::Envelope::sign(chancery_core::dsse::IN_TOTO, payload, &other_key()).unwrap();
+    let body = NewErasure {
+        basis: "a request".to_owned(),
+        fields: (!names.is_empty()).then_some(names),
+        requested_by: "privacy".to_owned(),
+        executions: vec![ErasedExecution {
+            execution_id: statement.execution_id,
+            fingerprint: statement.execution_fingerprint,
+            remaining,
+        }],
+    };
+    let entry = NewEntry {
+        record_id: envelope.record_id(),
+        payload: envelope.payload.0,
+        signatures: envelope.signatures,
+        claimed_at: erased_at,
+        body: Body::Erasure(body),
+    };
+    runtime.inner.store.submit_blocking(entry).unwrap();
+}

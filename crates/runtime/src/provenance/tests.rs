@@ -1,13 +1,10 @@
 use super::*;
 use crate::bundles::ActivationRequest;
 use crate::edge::Clock as _;
-use crate::testing::{POLICY, TestLog, build_key, caller, other_key, release, request};
+use crate::testing::{POLICY, TestLog, build_key, caller, release, request};
 use crate::trust;
-use chancery_core::dsse::{Envelope, IN_TOTO};
 use chancery_core::key::{Signer, SigningKey};
 use chancery_core::keyring::{Change, Moment};
-use chancery_core::statement::{ErasedFields, Erasure};
-use chancery_store::{Body as Columns, ErasedExecution, NewEntry, NewErasure};
 use serde_json::{Value, json};
 
 fn open(log: &TestLog) -> Runtime {
@@ -37,39 +34,8 @@ fn parsed(provenance: &Provenance) -> Value {
 }
 
 fn erase(runtime: &Runtime, log: &TestLog, execution_id: &str) {
+    crate::testing::erase(runtime, log, execution_id, &[]);
     let found = runtime.records().get(&id(execution_id)).unwrap().unwrap();
-    let statement = found.statement;
-    let executions = [(&statement.execution_id, &statement.execution_fingerprint)];
-    let erased_at = log.clock.now();
-    let erasure = Erasure {
-        basis: "a request".to_owned(),
-        erased_at,
-        fields: ErasedFields::All,
-        requested_by: "privacy".to_owned(),
-        signer: other_key().public_key().key_id().clone(),
-        tenant: statement.tenant.clone(),
-    };
-    let payload = Statement::erasure_of(executions, erasure).unwrap().to_payload().unwrap().into_bytes();
-    let envelope = Envelope::sign(IN_TOTO, payload, &other_key()).unwrap();
-    let record_id = envelope.record_id();
-    let body = NewErasure {
-        basis: "a request".to_owned(),
-        fields: None,
-        requested_by: "privacy".to_owned(),
-        executions: vec![ErasedExecution {
-            execution_id: statement.execution_id,
-            fingerprint: statement.execution_fingerprint,
-            remaining: None,
-        }],
-    };
-    let entry = NewEntry {
-        payload: envelope.payload.0,
-        signatures: envelope.signatures,
-        record_id,
-        claimed_at: erased_at,
-        body: Columns::Erasure(body),
-    };
-    runtime.inner.store.submit_blocking(entry).unwrap();
     assert!(runtime.records().store.read(|reader| reader.opening(found.log.index)).unwrap().is_none());
 }
 
