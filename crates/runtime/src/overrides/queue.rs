@@ -2,7 +2,7 @@
 
 use super::case::{Case, CaseState};
 use super::error::OverrideError;
-use crate::runtime::{Runtime, read_keyring};
+use crate::runtime::Runtime;
 use chancery_core::statement::{ExecutionState, ResolutionStatus};
 use chancery_core::time::Timestamp;
 use chancery_store::{Cursor, DecisionFilter, Order};
@@ -68,10 +68,10 @@ impl Runtime {
         let mut items = Vec::new();
         let mut looked_at = 0;
         loop {
-            let (page, keyring) = inner.store.read(|reader| {
-                Ok((reader.decisions(&decisions, order, cursor, limit)?, read_keyring(reader)?))
+            let (page, versions) = inner.store.read(|reader| {
+                Ok((reader.decisions(&decisions, order, cursor, limit)?, reader.keyring_versions()?))
             })?;
-            let keyring = keyring?;
+            let keyring = inner.keyring_of(&versions)?;
             for summary in &page.items {
                 let loaded = inner.bundle_of(summary)?;
                 let role = |role: &String| {

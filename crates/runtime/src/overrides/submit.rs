@@ -13,7 +13,7 @@ use super::error::OverrideError;
 use crate::answer::LogPosition;
 use crate::edge;
 use crate::execute::TRIES_MAX;
-use crate::runtime::{Inner, Runtime, read_keyring};
+use crate::runtime::{Inner, Runtime};
 use chancery_core::b64;
 use chancery_core::dsse::{self, Envelope};
 use chancery_core::ids::{ExecutionId, TenantId};
@@ -26,6 +26,7 @@ use chancery_core::statement::{
 use chancery_core::time::Timestamp;
 use chancery_store::{Body, CaseRecord, NewEntry, NewOverride, NewResolution, Rejected, SubmitError};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// How far ahead of this runtime's clock an override may have been issued, ms: approvers' clocks differ. Less than
 /// what the log writer lets the time of later records fall back, since a resolution is not dated before what it counts.
@@ -66,7 +67,7 @@ pub struct Submitted {
 /// What one moment of the log has of a case.
 pub(super) struct View {
     pub(super) record: CaseRecord,
-    pub(super) keyring: Keyring,
+    pub(super) keyring: Arc<Keyring>,
     /// How many entries there are.
     size: u64,
 }
@@ -154,11 +155,21 @@ impl Runtime {
 
 impl Inner {
     pub(super) fn view(&self, execution_id: &ExecutionId) -> Result<View, OverrideError> {
-        let (record, keyring, size) = self
-            .store
-            .read(|reader| Ok((reader.case(execution_id)?, read_keyring(reader)?, reader.head()?.size)))?;
+        let (record, versions, size) = self.store.read(|reader| {
+            Ok((reader.case(execution_id)?, reader.keyring_versions()?, reader.head()?.size))
+        })?;
         let record = record.ok_or_else(|| OverrideError::Unknown { execution_id: execution_id.clone() })?;
-        Ok(View { record, keyring: keyring?, size })
+        Ok(View { record, keyring: self.keyring_of(&versions)?, size })
+    }
+
+    /// The keyring of these versions: the one at hand, which was verified, where they are its own.
+    pub(super) fn keyring_of(&self, versions: &[(u64, Envelope)]) -> Result<Arc<Keyring>, OverrideError> {
+        let known = Arc::clone(&self.snapshot().keyring);
+        let same = known.versions().iter().map(|version| (version.index(), version.envelope()));
+        if same.eq(versions.iter().map(|(index, envelope)| (*index, envelope))) {
+            return Ok(known);
+        }
+        Ok(Arc::new(Keyring::walk(versions)?))
     }
 
     pub(super) fn case(

@@ -1,0 +1,4 @@
+mod cases;
+mod forgeries;
+mod machine;
+mod world;
