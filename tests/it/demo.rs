@@ -8,9 +8,15 @@ fn the_demo_ends_well_and_shows_two_tamperings_that_are_caught() {
     let elsewhere = tempfile::tempdir().unwrap();
     let said =
         run(Command::new(path("chancery")).current_dir(elsewhere.path()).env_clear(), ["demo"]).expect(0);
-    for expected in
-        ["verified", "failed", "envelope.signature", "problem", "claim-demo-3", "signal.precision"]
-    {
+    for expected in [
+        "verified",
+        "failed",
+        "envelope.signature",
+        "problem",
+        "claim-demo-3",
+        "signal.precision",
+        "(2 of 2)",
+    ] {
         assert!(said.out.contains(expected), "the demo does not show `{expected}`:\n{}", said.out);
     }
     assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0, "the demo left something behind");
@@ -31,5 +37,13 @@ fn a_kept_demo_can_be_gone_on_with() {
     )
     .expect(0);
     assert_eq!(shown.json()["decision"], "deny");
+    // The auditors' SQL finds what the managers said.
+    if let Some(rows) = crate::views::seed(&kept.join("chancery.db")) {
+        let row = |name: &str| [rows[0][name].as_str().unwrap(), rows[1][name].as_str().unwrap()];
+        assert_eq!(row("approved_by"), ["anna", "bert"]);
+        assert_eq!(row("original_decision"), ["refer", "refer"]);
+        assert_eq!(row("execution_state"), ["completed", "completed"]);
+        assert_eq!(row("resolution_status"), ["approved", "approved"]);
+    }
     run(Command::new(path("chancery")).current_dir(&kept).env_clear(), ["fsck", "--full"]).expect(0);
 }

@@ -45,12 +45,17 @@ fn decided() -> Home {
     home
 }
 
+/// The rows of the auditors' query; none where there is no `sqlite3`.
+pub(crate) fn seed(database: &std::path::Path) -> Option<serde_json::Value> {
+    let output = sqlite3(database, SEED)?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
 #[test]
 fn the_auditors_sql_runs_unchanged() {
     let home = decided();
-    let Some(output) = sqlite3(&home.database(), SEED) else { return };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let Some(rows) = seed(&home.database()) else { return };
     assert_eq!(rows[0]["original_decision"], "approve");
     assert_eq!(rows[0]["execution_state"], "completed");
     assert_eq!(rows[0]["approved_by"], serde_json::Value::Null);

@@ -7,12 +7,17 @@ use std::fs;
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use chancery_core::statement::ExecutionState;
+use chancery_core::dsse::{Envelope, IN_TOTO};
+use chancery_core::ids::ExecutionId;
+use chancery_core::key::{Signer as _, SigningKey};
+use chancery_core::keyring::{Change, KeyEntry, Moment, Role};
+use chancery_core::statement::{ExecutionState, OverrideResolution};
 use chancery_runtime::export::{Disclosure, ExportRequest, Selection};
 use chancery_runtime::fsck::FsckRequest;
+use chancery_runtime::overrides::OverrideRequest;
 use chancery_runtime::records::Records;
 use chancery_runtime::runtime::read_root;
-use chancery_runtime::{Caller, Runtime};
+use chancery_runtime::{Caller, Runtime, keys, trust};
 use chancery_verify::{Ask, Environment, Part, Report, Verdict, Without};
 use include_dir::{Dir, include_dir};
 use serde_json::{Value, json};
@@ -85,12 +90,14 @@ impl Story<'_> {
             "3. What is refused: other facts under an old id, and bad input with every fault at once",
         )?;
         self.refuse(&runtime)?;
-        self.title("4. Evidence: one file that an auditor checks offline, with root.pub alone")?;
+        self.title("4. Two managers approve the claim that policy referred, each with a key of their own")?;
+        self.approve(&runtime)?;
+        self.title("5. Evidence: one file that an auditor checks offline, with root.pub alone")?;
         let evidence = self.export(&runtime)?;
         drop(runtime);
-        self.title("5. Somebody changes one word in the evidence: the denied claim becomes an approved one")?;
+        self.title("6. Somebody changes one word in the evidence: the denied claim becomes an approved one")?;
         self.tamper_with_evidence(&evidence)?;
-        self.title("6. Somebody changes the same word in the database, past all triggers")?;
+        self.title("7. Somebody changes the same word in the database, past all triggers")?;
         self.tamper_with_database()
     }
 
@@ -173,6 +180,69 @@ impl Story<'_> {
         self.say(must_be_some(faults, "bad input was decided")?)
     }
 
+    /// Two managers get keys and a role, and answer.
+    fn approve(&self, runtime: &Runtime) -> Result<(), Failure> {
+        let managers = self.enrol_managers(runtime)?;
+        let id: ExecutionId = REFERRED.0.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+        let mut last = None;
+        for (name, key) in &managers {
+            let request = OverrideRequest {
+                resolution: OverrideResolution::Approve,
+                outcome: Some("approve".to_owned()),
+                reason: "Photographs and invoices seen; the score was wrong.".to_owned(),
+                reason_code: "DOCUMENTS_SEEN".to_owned(),
+                role: MANAGER.to_owned(),
+                signer: key.public_key().key_id().clone(),
+            };
+            let draft = runtime.override_statement(&id, request)?;
+            let signed = Envelope::sign(IN_TOTO, draft.payload.0, key)
+                .map_err(|error| Failure::because(Exit::Runtime, "a manager's key did not sign", &error))?;
+            let submitted = runtime.submit_override(&id, &signed)?;
+            self.say(format!(
+                "{name} approves {id} ({}), log index {}",
+                submitted.case.progress, submitted.log.index
+            ))?;
+            last = submitted.case.resolution;
+        }
+        let ended = must_be_some(last, "two approvals did not end the case")?;
+        self.say(format!("  → {}, signed by the runtime, log index {}", ended.final_outcome, ended.index))
+    }
+
+    /// The next keyring version, signed by the root key, gives two new keys the managers' role.
+    fn enrol_managers(&self, runtime: &Runtime) -> Result<Vec<(&'static str, SigningKey)>, Failure> {
+        let keys = self.folder.join("keys");
+        let file = keys.join("root.password");
+        let password = Zeroizing::new(fs::read(&file).map_err(|error| failed("read", &file, &error))?);
+        let root = keys::load(&keys.join("root.key"), &password)?;
+        let keyring = runtime.keyring();
+        let now = self.home.edge.clock.now();
+        let (mut managers, mut changes) = (Vec::new(), Vec::new());
+        for name in ["anna", "bert"] {
+            let key = keys::generate(self.home.edge.entropy.as_ref())
+                .map_err(|error| Failure::because(Exit::Runtime, "cannot make a key", &error))?;
+            changes.push(Change::Enrol(Box::new(KeyEntry {
+                key: key.public_key().clone(),
+                revoked: None,
+                roles: vec![Role::Approver(MANAGER.to_owned())],
+                subject: name.to_owned(),
+                valid_from: now,
+                valid_until: keyring.newest().predicate().expires_at,
+            })));
+            managers.push((name, key));
+        }
+        let size = runtime.records().head()?.size;
+        let next = keyring
+            .draft(&changes, Moment { now, size })
+            .map_err(|error| Failure::because(Exit::Runtime, "cannot enrol the managers", &error))?;
+        let mut envelope = trust::unsigned(&next)?;
+        trust::sign(&keyring, &mut envelope, &root)?;
+        let version = runtime.append_keyring(&envelope)?.version;
+        self.say(format!(
+            "keyring version {version}, signed by the root key: anna and bert are `{MANAGER}`"
+        ))?;
+        Ok(managers)
+    }
+
     fn export(&self, runtime: &Runtime) -> Result<Vec<u8>, Failure> {
         let mut evidence = Vec::new();
         let whole = ExportRequest { selection: Selection::Complete, disclosure: Disclosure::Full };
@@ -246,6 +316,10 @@ impl Story<'_> {
     }
 }
 
+/// The claim that policy refers: execution and resource.
+const REFERRED: (&str, &str) = ("claim-CLM-2024-00443", "CLM-2024-00443");
+/// The role that the bundle's rule counts.
+const MANAGER: &str = "claims-manager";
 const DENIED: &str = r#""outcome":"deny""#;
 const APPROVED: &str = r#""outcome":"approve""#;
 /// In a database file the length has to stay: an outcome of four letters for another.
@@ -277,10 +351,14 @@ fn set(signals: &mut Value, name: &str, value: Value) {
 }
 
 fn request(number: u32, signals: &Value) -> Value {
+    let (id, resource) = match number {
+        2 => (REFERRED.0.to_owned(), REFERRED.1.to_owned()),
+        _ => (format!("claim-demo-{number}"), format!("CLM-2026-{number:05}")),
+    };
     json!({
-        "execution_id": format!("claim-demo-{number}"),
+        "execution_id": id,
         "policy": "claim-approval",
-        "resource": format!("CLM-2026-{number:05}"),
+        "resource": resource,
         "signals": signals,
         "labels": {"channel": "demo"},
     })

@@ -143,6 +143,7 @@ impl Command {
                 | Self::Trust(_)
                 | Self::Verify(_)
                 | Self::Verification(_)
+                | Self::Override(_)
                 | Self::Build(_)
                 | Self::Completions(_)
                 | Self::Man(_)

@@ -55,6 +55,8 @@ pub(super) enum Command {
         /// What `sign-offline` wrote; `-` for stdin.
         file: PathBuf,
     },
+    /// Print the public half of your key, for whoever enrols it.
+    PublicKey(With),
     /// End every case whose time is over, as a running server does by itself.
     Expire,
 }
@@ -117,7 +119,7 @@ struct Which {
 /// What signs.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
-struct With {
+pub(super) struct With {
     /// Your key: a key file, or a `pkcs11:` URI.
     #[arg(long, value_name = "KEY", conflicts_with = "ssh_agent")]
     key: Option<String>,
@@ -203,10 +205,15 @@ pub(super) struct SignOffline {
 }
 
 pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
-    if let Command::SignOffline(command) = command {
-        return sign_offline(&command, home);
-    }
-    let place = Place::open(home)?;
+    let place = match &command {
+        // An approver's machine may have neither the log nor a network.
+        Command::SignOffline(command) => return sign_offline(command, home),
+        Command::PublicKey(with) => {
+            home.output.line(with.open(home)?.public_key().to_spki_pem().trim_end())?;
+            return Ok(Exit::Ok);
+        }
+        _ => Place::open(home)?,
+    };
     let exit = match command {
         Command::List(list) => list_cases(&list, &place, home),
         Command::Show { execution_id } => {
@@ -220,7 +227,7 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
             answer(&which, &Say { reject: true, outcome: None, words }, &with, &place, home)
         }
         Command::Statement(draft) => statement(draft, &place, home),
-        Command::SignOffline(_) => Ok(Exit::Ok),
+        Command::SignOffline(_) | Command::PublicKey(_) => Ok(Exit::Ok),
         Command::Submit { file } => {
             let envelope = read_envelope(&file)?;
             let id = described(&envelope)?.execution_id;

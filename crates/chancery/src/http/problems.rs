@@ -119,7 +119,12 @@ const PROBLEMS: &[Listed] = &[
         &["getProvenance", "getDecision", "getAttestation", "exportDecisions"],
         "no such decision",
     ),
-    named(403, "override.key_unknown", OVERRIDING, "no version of the keyring has the key, or not the one in force"),
+    named(
+        403,
+        "override.key_unknown",
+        OVERRIDING,
+        "no version of the keyring has the key, or not the one in force",
+    ),
     named(403, "override.key_role", OVERRIDING, "the keyring does not give the key this role"),
     named(403, "override.key_validity", OVERRIDING, "the key is not valid now, or was not when it signed"),
     named(403, "override.key_revoked", OVERRIDING, "the key is revoked"),

@@ -9,6 +9,7 @@ mod exporting;
 mod hygiene;
 mod keyring;
 mod origins;
+mod overriding;
 mod policies;
 mod reading;
 mod routes;

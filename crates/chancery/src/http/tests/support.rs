@@ -67,6 +67,11 @@ impl Entropy for TestEntropy {
     }
 }
 
+/// The key of the approver `anna`.
+pub(super) fn approver_key() -> SigningKey {
+    SigningKey::generate_ed25519([77; 32])
+}
+
 /// The key that the keyring has for builds.
 pub(super) fn build_key() -> SigningKey {
     SigningKey::generate_p256([7; 32]).unwrap()
@@ -101,11 +106,18 @@ fn prepared() -> &'static Prepared {
             },
             runtime_key: None,
             log_key: None,
-            enrol: vec![Holder {
-                key: build_key().public_key().clone(),
-                roles: vec![Role::Build],
-                subject: "builder".to_owned(),
-            }],
+            enrol: vec![
+                Holder {
+                    key: build_key().public_key().clone(),
+                    roles: vec![Role::Build],
+                    subject: "builder".to_owned(),
+                },
+                Holder {
+                    key: approver_key().public_key().clone(),
+                    roles: vec![Role::Approver("claims-manager".to_owned())],
+                    subject: "anna".to_owned(),
+                },
+            ],
             password: Zeroizing::new(PASSWORD.to_vec()),
             binary: BINARY,
             clock: TestClock::start(),

@@ -1,0 +1,256 @@
+//! Approvers: keys in files, on a machine without network, and in an ssh-agent; the log here, and behind a server.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use chancery_tests::data;
+use chancery_tests::home::Home;
+use chancery_tests::program::{Said, chancery, chancery_verify, run};
+use chancery_tests::server::Server;
+use serde_json::Value;
+
+pub(crate) const ID: &str = "claim-CLM-2024-00443";
+const MANAGER: &str = "approver:claims-manager";
+
+/// A home whose root password is known, so that approvers can be enrolled.
+pub(crate) struct Company {
+    pub(crate) home: Home,
+    root_password: String,
+}
+
+impl Company {
+    pub(crate) fn new() -> Self {
+        let home = Home::new();
+        let root_password = fs::read_to_string(home.file("keys/root.password")).unwrap();
+        Self { home, root_password }
+    }
+
+    /// With approvers, each with a key `NAME.key`.
+    pub(crate) fn with(names: &[&str]) -> Self {
+        let company = Self::new();
+        for (name, algorithm) in names.iter().zip(["ed25519", "ecdsa-p256"].into_iter().cycle()) {
+            let key = format!("{name}.key");
+            company.run(&["key", "generate", &key, "--algorithm", algorithm]).expect(0);
+            company.enroll(&format!("{key}.pub"), name);
+        }
+        company
+    }
+
+    fn enroll(&self, public: &str, name: &str) {
+        self.run(&["key", "enroll", "--key", public, "--role", MANAGER, "--subject", name]).expect(0);
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
+        run(chancery(self.home.path()).env("CHANCERY_ROOT_PASSWORD", &self.root_password), arguments)
+    }
+
+    /// A claim that policy refers.
+    pub(crate) fn refer(&self, id: &str) {
+        let mut signals = crate::http::claim_signals();
+        signals["fraudScore"] = "0.93".into();
+        fs::write(self.home.file("signals.json"), signals.to_string()).unwrap();
+        let decide = ["decide", "claim-approval", "--execution-id", id, "--signals", "signals.json"];
+        self.run(&decide).expect(8);
+    }
+
+    pub(crate) fn approve(&self, id: &str, name: &str) -> Said {
+        let key = format!("{name}.key");
+        self.run(&["override", "approve", id, "--key", &key, "--reason", "Invoices seen.", "-o", "json"])
+    }
+
+    /// Exports everything, and has the auditor's program judge it.
+    pub(crate) fn audited(&self) -> Value {
+        self.run(&["export", "--out", "all.jsonl"]).expect(0);
+        let mut verify = chancery_verify();
+        verify.arg(self.home.file("all.jsonl")).arg("--root").arg(self.home.root_pub());
+        run(&mut verify, ["--environment", "test", "--without", "build", "--json"]).expect(0).json()
+    }
+}
+
+#[test]
+fn two_managers_approve_one_of_them_without_a_network() {
+    let company = Company::with(&["anna", "bert", "carla"]);
+    company.refer(ID);
+    let listed = company.run(&["override", "list", "-o", "json"]).expect(0).json();
+    assert_eq!((&listed[0]["execution_id"], &listed[0]["progress"]), (&ID.into(), &"0 of 2".into()));
+    let shown = company.run(&["override", "show", ID]).expect(0).out;
+    for part in
+        ["refer", "fraudScore = \"0.93\"", "time left", "policy ", "permit", "2 of the role claims-manager"]
+    {
+        assert!(shown.contains(part), "no `{part}` in:\n{shown}");
+    }
+
+    let first = company.approve(ID, "anna").expect(0).json();
+    assert_eq!((&first["state"], &first["progress"]), (&"pending".into(), &"1 of 2".into()));
+    let again = company.approve(ID, "anna").expect(9);
+    assert!(again.err.contains("answered already"), "{}", again.err);
+
+    let reason = ["--reason", "Photographs seen.", "--out", "statement.json"];
+    let statement = ["override", "statement", ID, "--public-key", "bert.key.pub"];
+    company.run(&[statement.as_slice(), &reason].concat()).expect(0);
+    let away = tempfile::tempdir().unwrap();
+    for file in ["statement.json", "bert.key", "carla.key"] {
+        fs::copy(company.home.file(file), away.path().join(file)).unwrap();
+    }
+    let sign = |key: &str| {
+        let sign = ["override", "sign-offline", "statement.json", "--key", key, "--out", "signed.json"];
+        run(&mut chancery(away.path()), sign)
+    };
+    sign("carla.key").expect(9);
+    let said = sign("bert.key").expect(0);
+    assert!(said.err.contains("bert approves") && said.err.contains("Photographs seen."), "{}", said.err);
+    fs::copy(away.path().join("signed.json"), company.home.file("signed.json")).unwrap();
+    let submit = ["override", "submit", "signed.json", "-o", "json"];
+    let ended = company.run(&submit).expect(0).json();
+    assert_eq!(
+        (&ended["state"], &ended["resolution"]["final_outcome"]),
+        (&"approved".into(), &"approve".into())
+    );
+    assert_eq!(company.run(&submit).expect(0).json()["log"], ended["log"], "the same again");
+    company.approve(ID, "carla").expect(11);
+    company.approve("claim-nobody", "carla").expect(10);
+
+    let rows = crate::views::seed(&company.home.database());
+    if let Some(rows) = rows {
+        assert_eq!(rows.as_array().map(Vec::len), Some(2));
+        assert_eq!((&rows[0]["approved_by"], &rows[1]["approved_by"]), (&"anna".into(), &"bert".into()));
+        assert_eq!(rows[1]["approver_role"], "claims-manager");
+        assert_eq!(rows[1]["override_reason"], "Photographs seen.");
+        assert_eq!(
+            (&rows[0]["original_decision"], &rows[0]["execution_state"]),
+            (&"refer".into(), &"completed".into())
+        );
+        assert_eq!(rows[0]["resolution_status"], "approved");
+    }
+    let report = company.audited();
+    assert_eq!(report["verdict"], "verified");
+    assert_eq!((&report["counts"]["overrides"], &report["counts"]["resolutions"]), (&2.into(), &1.into()));
+}
+
+/// An agent with a socket of its own; ended when it is dropped.
+struct Agent(Child);
+
+impl Agent {
+    /// None where the machine has no OpenSSH client.
+    fn start(socket: &Path) -> Option<Self> {
+        let mut agent = Command::new("ssh-agent");
+        let child =
+            agent.arg("-D").arg("-a").arg(socket).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let Ok(mut child) = child else {
+            eprintln!(
+                "\n**** SKIPPED: ssh-agent is not installed (Debian: apt-get install openssh-client) ****\n"
+            );
+            assert!(std::env::var_os("CI").is_none(), "ssh-agent has to be there in CI");
+            return None;
+        };
+        // It says where it listens once it does.
+        let mut said = [0; 1];
+        child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+        Some(Self(child))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn keys_in_an_ssh_agent_sign_for_a_server() {
+    let company = Company::new();
+    let socket = company.home.file("agent");
+    let Some(_agent) = Agent::start(&socket) else { return };
+    let ssh = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.current_dir(company.home.path()).env("SSH_AUTH_SOCK", &socket);
+        run(&mut command, arguments).expect(0)
+    };
+    let with_agent =
+        |arguments: &[&str]| run(chancery(company.home.path()).env("SSH_AUTH_SOCK", &socket), arguments);
+    let mut ids = Vec::new();
+    for (name, kind) in [("anna", "ed25519"), ("bert", "ecdsa")] {
+        ssh("ssh-keygen", &["-q", "-t", kind, "-N", "", "-C", name, "-f", name]);
+        ssh("ssh-add", &["-q", name]);
+        let listed = ssh("ssh-keygen", &["-l", "-f", name]);
+        let id = listed.out.split(' ').nth(1).unwrap().to_owned();
+        let pem = with_agent(&["override", "public-key", "--ssh-agent", "--key-id", &id]).expect(0).out;
+        fs::write(company.home.file("agent.pub"), pem).unwrap();
+        company.enroll("agent.pub", name);
+        ids.push(id);
+    }
+    ssh("ssh-keygen", &["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", "other"]);
+    ssh("ssh-add", &["-q", "other"]);
+    company.refer(ID);
+    let server = Server::start(company.home.path());
+    let approve = |id: &str| {
+        let words = ["--reason", "Looked at by hand.", "-o", "json", "--server", &server.url];
+        with_agent(&[&["override", "approve", ID, "--ssh-agent", "--key-id", id], words.as_slice()].concat())
+    };
+    let several = ["override", "approve", ID, "--ssh-agent", "--reason", "x", "--server", &server.url];
+    assert!(with_agent(&several).expect(2).err.contains("several"));
+    approve("SHA256:5bCz+1fQAyQSwx8HOv5OmXyrtCyGtKTQM7hnAqVs5HM").expect(10);
+    assert_eq!(approve(&ids[0]).expect(0).json()["progress"], "1 of 2");
+    approve(&ids[0]).expect(9);
+    let shown = with_agent(&["override", "show", ID, "--server", &server.url]).expect(0).out;
+    assert!(shown.contains("approved     anna"), "{shown}");
+    assert_eq!(approve(&ids[1]).expect(0).json()["state"], "approved");
+    let none = with_agent(&["override", "list", "--server", &server.url, "-o", "json"]).expect(0).json();
+    assert_eq!(none.as_array().map(Vec::len), Some(0));
+    assert!(server.stop().success());
+    assert_eq!(company.audited()["verdict"], "verified");
+}
+
+/// The claims of the real data: what policy referred or denied, three people answer in a batch.
+#[test]
+fn every_referred_claim_is_answered_and_an_auditor_agrees() {
+    let Some(csv) = data::file("insurance_claims.csv") else { return };
+    let company = Company::with(&["anna", "bert", "carla"]);
+    let csv = csv.to_str().unwrap();
+    company.run(&["decide", "claim-approval", "--batch", csv, "-o", "json"]).expect(0);
+    let mut waiting = Vec::new();
+    let mut after = None;
+    loop {
+        let mut list = vec!["override", "list", "-o", "ndjson", "--limit", "200"];
+        list.extend(after.iter().flat_map(|after: &String| ["--after", after.as_str()]));
+        let said = company.run(&list).expect(0);
+        waiting.extend(said.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+        after = said.err.lines().find_map(|line| line.strip_prefix("more: --after ")).map(str::to_owned);
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(waiting.len(), 443, "427 referred and 16 denied claims wait");
+    let ids: Vec<&str> = waiting.iter().map(|case| case["execution_id"].as_str().unwrap()).collect();
+    // A few are left alone, a few rejected; of the rest anna and bert approve all, and carla finds nothing to do.
+    let (left, answered) = ids.split_at(13);
+    let (rejected, approved) = answered.split_at(20);
+    let batch = |verb: &str, name: &str, ids: &[&str]| {
+        fs::write(company.home.file("ids"), ids.join("\n")).unwrap();
+        let key = format!("{name}.key");
+        company.run(&["override", verb, "--batch", "ids", "--key", &key, "--reason", "Seen.", "-o", "ndjson"])
+    };
+    assert_eq!(batch("reject", "carla", rejected).expect(0).out.lines().count(), 20);
+    assert_eq!(batch("approve", "anna", approved).expect(0).out.lines().count(), approved.len());
+    let said = batch("approve", "bert", approved).expect(0);
+    assert!(said.out.lines().all(|line| line.contains("\"state\":\"approved\"")));
+    assert!(batch("approve", "carla", &approved[..3]).expect(11).err.contains("0 of 3 signed"));
+
+    let count = |state: &str| {
+        let listed = company.run(&["override", "list", "--state", state, "--limit", "200", "-o", "json"]);
+        listed.expect(0).json().as_array().map(Vec::len)
+    };
+    assert_eq!((count("pending"), count("rejected")), (Some(left.len()), Some(20)));
+    let report = company.audited();
+    assert_eq!(report["verdict"], "verified");
+    let counts = &report["counts"];
+    assert_eq!((&counts["decisions"], &counts["reproduced"]), (&1_000.into(), &1_000.into()));
+    assert_eq!(counts["overrides"], 2 * approved.len() + 20);
+    assert_eq!(counts["resolutions"], approved.len() + 20);
+    assert_eq!(counts["casesOpen"], left.len());
+    company.run(&["fsck", "--full"]).expect(0);
+}
