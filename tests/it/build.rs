@@ -453,3 +453,25 @@ fn the_source_is_named_as_it_is_or_not_at_all() {
     fs::remove_dir_all(release.file("source/.git")).unwrap();
     refused(&[], "is in no git repository");
 }
+
+/// The script that shows a newcomer what a release is worth, with the program of these tests as the release.
+#[test]
+fn a_release_is_proved_down_to_its_commit_and_a_changed_byte_does_not_start() {
+    let release = Release::new();
+    fs::copy(path("chancery"), release.file("out/chancery")).unwrap();
+    release.sbom().expect(0);
+    let binary = ["--binary", "out/chancery"];
+    let mut identity = release.chancery();
+    identity.args(["build", "identity", "--sbom", "out/sbom.cdx.json", "--key", "keys/build.key.pub"]);
+    identity.args(["--manifest-path", "source/Cargo.toml", "--out", "out/build-identity.json"]);
+    run(&mut identity, binary).expect(0);
+    release.sign("out/build-identity.json", "keys/build.key").expect(0);
+    let mut script = with_tools(Command::new(repository().join("scripts/prove-release")));
+    script.env("TMPDIR", release.file("out").parent().unwrap());
+    script.arg("--release").arg(release.file("out")).arg("--build-key").arg(release.file("keys/build.key.pub"));
+    let said = run(&mut script, [""; 0]).expect(0);
+    for expected in ["verified: 1 decision, 1 reproduced", "== One byte", "build.binding: the running program"] {
+        assert!(said.out.contains(expected), "{expected}: {}", said.out);
+    }
+    assert!(said.out.ends_with("== All of it held\n"), "{}", said.out);
+}
