@@ -230,7 +230,7 @@ impl Failure for OverrideError {
     fn whose(&self) -> Cause {
         match self {
             Self::Unknown { .. } => Cause::NotFound,
-            Self::NotWaiting { .. } | Self::Resolved { .. } | Self::Expired { .. } | Self::Nonce { .. } => {
+            Self::NotWaiting { .. } | Self::Resolved { .. } | Self::Expired { .. } | Self::Lapsed { .. } | Self::Nonce { .. } => {
                 Cause::Conflict
             }
             Self::Envelope { .. }
@@ -247,7 +247,6 @@ impl Failure for OverrideError {
             | Self::Approver { .. }
             | Self::Separation { .. }
             | Self::Role { .. }
-            | Self::Lapsed { .. }
             | Self::ApproverTwice { .. }
             | Self::KeyTwice { .. } => Cause::Refused,
             Self::Busy { .. } | Self::Rejected(_) | Self::Entropy(_) | Self::Sign(_) => Cause::Unavailable,

@@ -51,7 +51,7 @@ fn an_override_that_cannot_count_is_refused() {
         (
             "ann",
             |it| it.expires_at = it.issued_at.checked_add_ms(1).unwrap(),
-            Cause::Refused,
+            Cause::Conflict,
             "override.lapsed",
         ),
     ];
