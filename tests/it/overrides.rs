@@ -4,9 +4,14 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
+use chancery_core::digest::Digest;
+use chancery_core::time::Timestamp;
+use chancery_runtime::overrides::Expired;
+use chancery_runtime::{Clock, Entropy, EntropyError, Options, Runtime, ServerKeys};
 use chancery_tests::data;
-use chancery_tests::home::Home;
+use chancery_tests::home::{Home, PASSWORD};
 use chancery_tests::program::{Said, chancery, chancery_verify, run};
 use chancery_tests::server::Server;
 use serde_json::Value;
@@ -60,12 +65,50 @@ impl Company {
         self.run(&["override", "approve", id, "--key", &key, "--reason", "Invoices seen.", "-o", "json"])
     }
 
+    /// Ends what is due on a day to come, as a server would then: the same code with another clock.
+    fn expire_in(&self, days: i64) -> Expired {
+        let home = chancery_runtime::Home::new(self.home.path());
+        let options = Options {
+            keys: ServerKeys::load(&home, PASSWORD.as_bytes()).unwrap(),
+            home,
+            database: self.home.database(),
+            tenant: None,
+            environment: None,
+            binary: Digest::from_bytes([0xab; 32]),
+            build: None,
+            clock: Arc::new(Later(days)),
+            entropy: Arc::new(NoChance),
+            threads: None,
+        };
+        Runtime::open(options).unwrap().expire_due().unwrap()
+    }
+
     /// Exports everything, and has the auditor's program judge it.
     pub(crate) fn audited(&self) -> Value {
         self.run(&["export", "--out", "all.jsonl"]).expect(0);
         let mut verify = chancery_verify();
         verify.arg(self.home.file("all.jsonl")).arg("--root").arg(self.home.root_pub());
         run(&mut verify, ["--environment", "test", "--without", "build", "--json"]).expect(0).json()
+    }
+}
+
+/// The system's clock, some days ahead.
+struct Later(i64);
+
+impl Clock for Later {
+    fn now(&self) -> Timestamp {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let ms = i64::try_from(now.as_millis()).unwrap() + self.0 * 86_400_000;
+        Timestamp::UNIX_EPOCH.checked_add_ms(ms).unwrap()
+    }
+}
+
+/// Ending cases draws no random bytes.
+struct NoChance;
+
+impl Entropy for NoChance {
+    fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
+        Err(EntropyError)
     }
 }
 
@@ -252,5 +295,13 @@ fn every_referred_claim_is_answered_and_an_auditor_agrees() {
     assert_eq!(counts["overrides"], 2 * approved.len() + 20);
     assert_eq!(counts["resolutions"], approved.len() + 20);
     assert_eq!(counts["casesOpen"], left.len());
+
+    // Four days later.
+    assert_eq!(company.expire_in(4).expired, u64::try_from(left.len()).unwrap());
+    assert_eq!((count("pending"), count("expired")), (Some(0), Some(left.len())));
+    fs::remove_file(company.home.file("all.jsonl")).unwrap();
+    let report = company.audited();
+    assert_eq!(report["verdict"], "verified");
+    assert_eq!((&report["counts"]["resolutions"], &report["counts"]["casesOpen"]), (&443.into(), &0.into()));
     company.run(&["fsck", "--full"]).expect(0);
 }
