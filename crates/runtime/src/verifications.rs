@@ -42,7 +42,7 @@ mod job;
 pub use job::{BackfillJob, BackfillProgress, ParseJobError};
 
 /// Decisions that are exported and judged at once: few enough that their inputs fit into memory.
-const CHUNK: u32 = 32;
+const CHUNK: u32 = 64;
 
 /// The longest reason of a check, in characters; the rest stands in the report of whoever verifies.
 const REASON_CHARS_MAX: usize = 1_000;
@@ -204,22 +204,28 @@ impl Runtime {
         Ok(recorded)
     }
 
-    /// Does the next step of a backfill: judges some decisions without a verification and records that. True as long
-    /// as there may be more to do.
+    /// Does the next step of a backfill: judges some decisions without a verification, from the index `from` on, and
+    /// records that. Begin with 0; `from` is moved beyond them. Nothing is left to do once nothing was recorded.
     ///
     /// Blocks for as long as a few dozen decisions take; what was recorded is durable once it returns.
     ///
     /// # Errors
     /// [`VerificationError`]; the same step can be done again.
-    pub fn backfill_step(&self, job: &BackfillJob) -> Result<Vec<RecordedVerification>, VerificationError> {
+    pub fn backfill_step(
+        &self,
+        job: &BackfillJob,
+        from: &mut u64,
+    ) -> Result<Vec<RecordedVerification>, VerificationError> {
         let (filter, range) = job.decisions();
-        let rows = self.inner.store.read(|reader| reader.unverified(&filter, range, CHUNK))?;
+        let rows = self.inner.store.read(|reader| reader.unverified(&filter, *from..range.end, CHUNK))?;
+        let next = rows.last().map_or(*from, |row| row.index + 1);
         let wanted: Vec<Wanted> = rows.into_iter().map(Wanted::from).collect();
         let (plain, eventful): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|wanted| wanted.is_plain);
         let mut recorded = self.judge(&plain)?;
         for wanted in &eventful {
             recorded.extend(self.judge(std::slice::from_ref(wanted))?);
         }
+        *from = next;
         Ok(recorded)
     }
 

@@ -18,7 +18,7 @@ use super::{Exit, Failure};
 use crate::instant::parse_instant;
 
 /// How often a server is asked how far it has come.
-const POLL: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_secs(1);
 
 /// Subcommands of `verification`.
 #[derive(Debug, clap::Subcommand)]
@@ -181,9 +181,10 @@ fn here(arguments: Backfill, home: &Home<'_>, bar: &ProgressBar) -> Result<Statu
     let records = runtime.records();
     let job = records.backfill(from, to, policy)?;
     let mut progress = records.backfill_progress(&job)?;
+    let mut from = 0;
     loop {
         show(bar, progress);
-        let recorded = u64::try_from(runtime.backfill_step(&job)?.len()).unwrap_or(0);
+        let recorded = u64::try_from(runtime.backfill_step(&job, &mut from)?.len()).unwrap_or(0);
         if recorded == 0 {
             break;
         }

@@ -305,9 +305,10 @@ const STACK_BYTES: usize = 4 * 1024 * 1024;
 
 /// Steps and pauses until nothing is left to do, something fails, or the server stops: nobody holds the job then.
 fn work(runtime: &Runtime, weak: &Weak<Running>, per_second: u32) {
+    let mut from = 0;
     loop {
         let Some(running) = weak.upgrade() else { return };
-        let recorded = match runtime.backfill_step(&running.job) {
+        let recorded = match runtime.backfill_step(&running.job, &mut from) {
             Ok(recorded) => recorded.len(),
             Err(error) => {
                 tracing::error!(code = error.code(), %error, "a backfill has failed");

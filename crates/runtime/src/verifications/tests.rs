@@ -17,9 +17,9 @@ fn all(runtime: &Runtime) -> BackfillJob {
 
 /// Steps until there is nothing left to do.
 fn finish(runtime: &Runtime, job: &BackfillJob) -> usize {
-    let mut recorded = 0;
+    let (mut recorded, mut from) = (0, 0);
     loop {
-        let step = runtime.backfill_step(job).unwrap().len();
+        let step = runtime.backfill_step(job, &mut from).unwrap().len();
         recorded += step;
         if step == 0 {
             return recorded;
@@ -85,7 +85,7 @@ fn a_job_goes_on_where_it_was_stopped() {
     let runtime = log.open();
     decide(&runtime, 0..70);
     let job = all(&runtime);
-    let first = runtime.backfill_step(&job).unwrap().len();
+    let first = runtime.backfill_step(&job, &mut 0).unwrap().len();
     drop(runtime);
     let runtime = log.open();
     let again: BackfillJob = job.to_string().parse().unwrap();
@@ -107,11 +107,11 @@ fn a_job_has_the_time_and_the_policy_that_were_asked_for() {
     let job =
         records.backfill(at("2026-03-01T10:02:00.000000Z"), at("2026-03-01T10:03:00.000000Z"), None).unwrap();
     assert_eq!(records.backfill_progress(&job).unwrap().total, 1);
-    let recorded = runtime.backfill_step(&job).unwrap();
+    let recorded = runtime.backfill_step(&job, &mut 0).unwrap();
     assert_eq!(recorded[0].execution_id.as_str(), "e-1");
     let other = records.backfill(None, None, Some("other".parse().unwrap())).unwrap();
     assert!(records.backfill_progress(&other).unwrap().is_done());
-    assert!(runtime.backfill_step(&other).unwrap().is_empty());
+    assert!(runtime.backfill_step(&other, &mut 0).unwrap().is_empty());
 }
 
 #[test]
@@ -167,6 +167,31 @@ fn the_same_verification_is_recorded_once() {
     assert_eq!(runtime.records().head().unwrap().size, 4);
     log.clock.advance_ms(1);
     assert_eq!(runtime.verify_recorded(&ids[..1]).unwrap()[0].index, 4);
+}
+
+#[test]
+fn what_a_recorded_build_decided_is_verified_without_a_doubt() {
+    let log = TestLog::production();
+    let mut options = log.options();
+    options.build = Some(crate::testing::release(&crate::testing::build_key(), |_| {}));
+    let runtime = Runtime::open(options).unwrap();
+    decide(&runtime, 0..5);
+    crate::testing::erase(&runtime, &log, "e-2", &[]);
+    assert_eq!(finish(&runtime, &all(&runtime)), 5);
+    let list = runtime.records().verifications(&VerificationFilter::default(), None, 10).unwrap();
+    for item in &list.items {
+        let answers = (item.signature_verified, item.runtime_verified, item.schema_compatible);
+        assert_eq!(
+            (item.verdict, answers),
+            (Verdict::Verified, (Some(true), Some(true), Some(true))),
+            "{item:?}"
+        );
+    }
+    let erased = list.items.iter().find(|item| item.execution_id.as_str() == "e-2").unwrap();
+    let entry = runtime.records().entry(erased.index).unwrap().unwrap();
+    let statement = Statement::<Verification>::parse_unverified(&entry.payload).unwrap();
+    let opening = statement.predicate.checks.iter().find(|check| check.id == "opening").unwrap();
+    assert_eq!(opening.result, CheckResult::Unknown, "there is nothing left to check");
 }
 
 #[test]

@@ -33,7 +33,10 @@ impl Condition {
     /// The decisions of `tenant` that `filter` means.
     pub(crate) fn new(tenant: &TenantId, filter: &DecisionFilter) -> Result<Self, StoreError> {
         let mut condition = Self { sql: String::new(), values: Vec::new() };
-        condition.and("d.tenant = ?", Value::Text(tenant.to_string()));
+        // The plus keeps SQLite from reading the whole tenant in order of the log where a few ids are given: by them it
+        // finds each decision at once.
+        let of_tenant = if filter.execution_ids.is_empty() { "d.tenant = ?" } else { "+d.tenant = ?" };
+        condition.and(of_tenant, Value::Text(tenant.to_string()));
         let texts = [
             ("d.policy_id = ?", filter.policy.as_ref().map(ToString::to_string)),
             ("d.policy_version = ?", filter.version.as_ref().map(ToString::to_string)),

@@ -38,7 +38,7 @@ pub(super) fn explain(arguments: &Explain, home: &Home<'_>) -> Result<Exit, Fail
         )?,
         None => plain(&home.runtime()?.explain(id, audience)?.ok_or_else(|| unknown(id))?)?,
     };
-    home.output.print(&explanation, |explanation| text(&explanation["text"]))?;
+    home.output.print(&explanation, |explanation| text(at(explanation, "/text")))?;
     Ok(Exit::Ok)
 }
 
@@ -52,10 +52,10 @@ pub(super) fn replay(arguments: &Replay, home: &Home<'_>) -> Result<Exit, Failur
         None => plain(&home.runtime()?.replay(id, version)?.ok_or_else(|| unknown(id))?)?,
     };
     home.output.print(&replay, describe)?;
-    Ok(match replay["result"].as_str() {
+    Ok(match at(&replay, "/result").as_str() {
         Some("SAME") => Exit::Ok,
         // What another version says is an answer; that the one that decided says something else is a fault.
-        Some("DIFFERENT") if replay["same_version"] == true => Exit::VerificationFailed,
+        Some("DIFFERENT") if *at(&replay, "/same_version") == true => Exit::VerificationFailed,
         Some("DIFFERENT") => Exit::Ok,
         _ => Exit::Incomplete,
     })
@@ -67,49 +67,58 @@ pub(super) fn plain(answer: &impl Serialize) -> Result<Value, Failure> {
         .map_err(|error| Failure::because(Exit::Runtime, "cannot print the answer", &error))
 }
 
+/// What stands at a JSON pointer; null where nothing does.
+pub(super) fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
+}
+
 /// A text as it is, anything else as JSON.
 pub(super) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn describe(replay: &Value) -> String {
-    let result = match replay["result"].as_str() {
+    let result = match at(replay, "/result").as_str() {
         Some("SAME") => "the same",
         Some("DIFFERENT") => "different",
         _ => "not replayable",
     };
-    let mut lines = vec![format!("{}: {result}", text(&replay["execution_id"]))];
-    lines.extend(replay["reason"].as_str().map(|reason| format!("  {reason}")));
-    for fault in each(&replay["faults"]) {
+    let mut lines = vec![format!("{}: {result}", text(at(replay, "/execution_id")))];
+    lines.extend(at(replay, "/reason").as_str().map(|reason| format!("  {reason}")));
+    for fault in each(at(replay, "/faults")) {
         let [pointer, code, expected, found] =
-            ["pointer", "code", "expected", "found"].map(|m| text(&fault[m]));
+            ["/pointer", "/code", "/expected", "/found"].map(|member| text(at(fault, member)));
         lines.push(format!("  {code} at {pointer}: expected {expected}, found {found}"));
     }
-    lines.push(format!("  recorded   {}", side(&replay["recorded"])));
-    if replay["evaluated"].is_object() {
-        lines.push(format!("  evaluated  {}", side(&replay["evaluated"])));
+    lines.push(format!("  recorded   {}", side(at(replay, "/recorded"))));
+    if at(replay, "/evaluated").is_object() {
+        lines.push(format!("  evaluated  {}", side(at(replay, "/evaluated"))));
     }
-    for difference in each(&replay["differences"]) {
+    for difference in each(at(replay, "/differences")) {
         lines.push(format!(
             "  {}: {} was recorded, {} is evaluated",
-            text(&difference["member"]),
-            text(&difference["recorded"]),
-            text(&difference["evaluated"])
+            text(at(difference, "/member")),
+            text(at(difference, "/recorded")),
+            text(at(difference, "/evaluated"))
         ));
     }
     lines.join("\n")
 }
 
-fn each(list: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn each(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
 fn side(side: &Value) -> String {
-    let policy = &side["policy"];
-    let mut line =
-        format!("{} by {}@{}", text(&side["decision"]), text(&policy["id"]), text(&policy["version"]));
-    for (words, list) in [(", for ", "determining"), (", errors ", "errors")] {
-        let names: Vec<String> = each(&side[list]).map(text).collect();
+    let policy = at(side, "/policy");
+    let mut line = format!(
+        "{} by {}@{}",
+        text(at(side, "/decision")),
+        text(at(policy, "/id")),
+        text(at(policy, "/version"))
+    );
+    for (words, list) in [(", for ", "/determining"), (", errors ", "/errors")] {
+        let names: Vec<String> = each(at(side, list)).map(text).collect();
         if !names.is_empty() {
             line.push_str(&format!("{words}{}", names.join(", ")));
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::open::Home;
 use super::super::remote::Query;
 use super::super::{Exit, Failure};
-use super::explain::{plain, text};
+use super::explain::{at, each, plain, text};
 use super::unknown;
 
 /// The most executions that one fingerprint is followed to.
@@ -65,70 +65,67 @@ fn of(id: &ExecutionId, home: &Home<'_>) -> Result<Value, Failure> {
 }
 
 fn describe(lineage: &Value) -> String {
-    let current = &lineage["current"];
+    let current = at(lineage, "/current");
     let mut lines = vec![
         format!(
             "{}: {} ({})",
-            text(&lineage["execution_id"]),
-            text(&current["outcome"]),
-            text(&current["state"])
+            text(at(lineage, "/execution_id")),
+            text(at(current, "/outcome")),
+            text(at(current, "/state"))
         ),
-        format!("  fingerprint   {}", text(&lineage["execution_fingerprint"])),
+        format!("  fingerprint   {}", text(at(lineage, "/execution_fingerprint"))),
     ];
     let mut line = |what: &str, record: &Value, said: String| {
         if record.is_object() {
-            let proved = if record["proof"].is_array() { "" } else { ", not in a checkpoint yet" };
+            let proved = if at(record, "/proof").is_array() { "" } else { ", not in a checkpoint yet" };
             lines.push(format!(
                 "  {what:<13} index {}, {}: {said}{proved}",
-                record["index"],
-                text(&record["claimed_at"])
+                at(record, "/index"),
+                text(at(record, "/claimed_at"))
             ));
         }
     };
-    let predicate = |record: &Value, member: &str| text(&record["statement"]["predicate"][member]);
-    let policy = &lineage["policy"];
-    let bundle = format!("{}@{}", text(&policy["id"]), text(&policy["version"]));
-    line("activation", &policy["activation"], format!("{bundle} in force"));
-    line("build", &lineage["build"], "the program that decided".to_owned());
-    let decision = &lineage["decision"];
+    let predicate =
+        |record: &Value, member: &str| text(at(record, &format!("/statement/predicate/{member}")));
+    let policy = at(lineage, "/policy");
+    let bundle = format!("{}@{}", text(at(policy, "/id")), text(at(policy, "/version")));
+    line("activation", at(policy, "/activation"), format!("{bundle} in force"));
+    line("build", at(lineage, "/build"), "the program that decided".to_owned());
+    let decision = at(lineage, "/decision");
     line(
         "decision",
         decision,
-        format!("{} by {bundle}", text(&decision["statement"]["predicate"]["decision"]["outcome"])),
+        format!("{} by {bundle}", text(at(decision, "/statement/predicate/decision/outcome"))),
     );
-    for record in each(&lineage["overrides"]) {
+    for record in each(at(lineage, "/overrides")) {
         line(
             "override",
             record,
             format!("{} by {}", predicate(record, "resolution"), predicate(record, "approver")),
         );
     }
-    let resolution = &lineage["resolution"];
+    let resolution = at(lineage, "/resolution");
     line(
         "resolution",
         resolution,
         format!("{}, {}", predicate(resolution, "resolution"), predicate(resolution, "finalOutcome")),
     );
-    let confirmation = &lineage["confirmation"];
+    let confirmation = at(lineage, "/confirmation");
     line(
         "confirmation",
         confirmation,
         format!("{} as {}", predicate(confirmation, "outcome"), predicate(confirmation, "reference")),
     );
-    for record in each(&lineage["verifications"]) {
+    for record in each(at(lineage, "/verifications")) {
         line("verification", record, predicate(record, "verdict"));
     }
-    for record in each(&lineage["erasures"]) {
+    for record in each(at(lineage, "/erasures")) {
         line("erasure", record, predicate(record, "basis"));
     }
     lines.push(format!(
         "  log           {}, checkpoint of {}",
-        text(&lineage["log"]["origin"]),
-        lineage["log"]["size"]
+        text(at(lineage, "/log/origin")),
+        at(lineage, "/log/size")
     ));
     lines.join("\n")
-}
-
-fn each(list: &Value) -> impl Iterator<Item = &Value> {
-    list.as_array().into_iter().flatten()
 }
