@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chancery_core::digest::Digest;
 use chancery_core::time::Timestamp;
@@ -244,6 +245,44 @@ fn keys_in_an_ssh_agent_sign_for_a_server() {
     assert_eq!(approve(&ids[1]).expect(0).json()["state"], "approved");
     let none = with_agent(&["override", "list", "--server", &server.url, "-o", "json"]).expect(0).json();
     assert_eq!(none.as_array().map(Vec::len), Some(0));
+    assert!(server.stop().success());
+    assert_eq!(company.audited()["verdict"], "verified");
+}
+
+/// Who waits for the server to do something has to look again and again; this long at the most.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_server_ends_what_is_due_also_what_came_before_it() {
+    let company = Company::new();
+    let folder = crate::bundles::next_version(&company.home, "1.0.1");
+    let manifest = folder.join("bundle.toml");
+    fs::write(&manifest, fs::read_to_string(&manifest).unwrap().replace("\"3d\"", "\"1ms\"")).unwrap();
+    let folder = folder.to_str().unwrap();
+    company.run(&["bundle", "sign", folder]).expect(0);
+    company.run(&["bundle", "publish", folder]).expect(0);
+    company.run(&["bundle", "activate", "claim-approval@1.0.1", "--reason", "a short wait"]).expect(0);
+    company.refer("before");
+    let server = Server::start_with(company.home.path(), &mut |command| {
+        command.env("CHANCERY_OVERRIDE_INTERVAL_MS", "50");
+    });
+    let claim = crate::http::claim_signals();
+    let mut request =
+        serde_json::json!({"execution_id": "during", "policy": "claim-approval", "signals": claim});
+    request["signals"]["fraudScore"] = "0.93".into();
+    let (status, ..) =
+        crate::http::post(&format!("{}/v1/decisions", server.url), request.to_string().as_bytes());
+    assert_eq!(status, 201);
+    let began = Instant::now();
+    loop {
+        let listed = ["override", "list", "--state", "expired", "-o", "json", "--server", &server.url];
+        let listed = company.run(&listed).expect(0).json();
+        if listed.as_array().map(Vec::len) == Some(2) {
+            assert!(listed[0]["resolution"]["overrides"].as_array().is_some_and(Vec::is_empty));
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "not ended: {listed}");
+    }
     assert!(server.stop().success());
     assert_eq!(company.audited()["verdict"], "verified");
 }

@@ -293,7 +293,14 @@ mod tests {
 
     #[test]
     fn passwords_in_the_environment_are_no_configuration() {
-        assert!(load_with(FILE, &[("CHANCERY_PASSWORD", "x"), ("CHANCERY_ROOT_PASSWORD", "y"), ("CHANCERY_PIN", "z")], &[]).is_ok());
+        assert!(
+            load_with(
+                FILE,
+                &[("CHANCERY_PASSWORD", "x"), ("CHANCERY_ROOT_PASSWORD", "y"), ("CHANCERY_PIN", "z")],
+                &[]
+            )
+            .is_ok()
+        );
     }
 
     #[test]

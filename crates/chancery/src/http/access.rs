@@ -1,8 +1,8 @@
 //! Who calls, and what they may do: every route with its role, in one table.
 //!
 //! No credentials exist yet. [`Authentication::Dev`] takes every caller for one configured principal with every
-//! role but those that sign with keys of their own, and so it may only listen where nobody else can reach it. API
-//! keys are another variant: they find an [`Identity`] for a bearer token, and nothing else here changes.
+//! role that a route asks for, and so it may only listen where nobody else can reach it; what approvers and publishers
+//! hand in is signed with keys of their own besides. API keys are another variant: they find an [`Identity`] for a bearer token, and nothing else here changes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
