@@ -7,7 +7,7 @@
 //! ```
 //! A case is no row: it is the decision's log entry with the overrides about it and, in the end, a resolution. What
 //! it is in is derived from those alone each time, by the rule of the bundle that decided. An approver signs with
-//! their own key a [statement](Runtime::override_statement) that the runtime drafts; whatever comes back is judged
+//! their own key a [statement](crate::Runtime::override_statement) that the runtime drafts; whatever comes back is judged
 //! as an auditor would, [one stable code](OverrideError) for each fault. The override that ends a case is logged with
 //! the runtime's resolution in one transaction, and the log writer judges once more which of two comes first.
 
