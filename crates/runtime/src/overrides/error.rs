@@ -230,9 +230,11 @@ impl Failure for OverrideError {
     fn whose(&self) -> Cause {
         match self {
             Self::Unknown { .. } => Cause::NotFound,
-            Self::NotWaiting { .. } | Self::Resolved { .. } | Self::Expired { .. } | Self::Lapsed { .. } | Self::Nonce { .. } => {
-                Cause::Conflict
-            }
+            Self::NotWaiting { .. }
+            | Self::Resolved { .. }
+            | Self::Expired { .. }
+            | Self::Lapsed { .. }
+            | Self::Nonce { .. } => Cause::Conflict,
             Self::Envelope { .. }
             | Self::Signature(_)
             | Self::Statement(_)
