@@ -7,6 +7,7 @@
 //! | the newest checkpoint is signed and of this tree; so is the publisher's own | every fingerprint follows from its statement |
 //! | the columns of decisions say what their payloads say | every opening opens and leads to the committed roots |
 //! | keyring and `root.pub` | every bundle's content and signature |
+//! | every override and resolution has its row, and every row its entry, and they say the same | |
 //! | every verification is of a decision before it and has its row, and every row its verification | |
 //! | every build that decisions name is logged before them and has its row | every build's signature and bill of materials |
 //!
@@ -34,6 +35,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::Path;
 
+mod cases;
 mod links;
 
 /// Entries that are read at once.
@@ -201,6 +203,7 @@ impl Check<'_> {
                 self.entry(entry, &mut rows, &mut builds, report)?;
             }
             self.verifications(at..end, &entries, report)?;
+            self.cases(at..end, &entries, report)?;
             at = end;
             report.entries = at;
             progress(at, head.size);

@@ -53,8 +53,9 @@ pub use self::error::{Class, StoreError};
 pub use self::hook::{OnStep, Step, StepHook};
 pub use self::open::{Clock, Options, Settings, Store};
 pub use self::read::{
-    Activation, BuildIdentityRecord, CaseRecord, Entry, Head, InForce, Reader, StoredCheckpoint,
-    StoredOpening, TenantKey, Unverified, VerificationFilter, VerificationPage, VerificationRow,
+    Activation, BuildIdentityRecord, CaseRecord, CaseRow, Columns, Entry, Head, InForce, Reader,
+    StoredCheckpoint, StoredOpening, TenantKey, Unverified, VerificationFilter, VerificationPage,
+    VerificationRow,
 };
 pub use self::reject::{Rejected, SubmitError};
 pub use self::snapshot::{ENTRIES_PAGE, Entries, Selected, Snapshot};

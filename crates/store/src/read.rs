@@ -28,7 +28,7 @@ use crate::entry::EncryptedOpening;
 
 pub(crate) use self::decisions::known_decision;
 pub(crate) use self::log::{frontier, head, right_edge};
-pub use self::overrides::CaseRecord;
+pub use self::overrides::{CaseRecord, CaseRow, Columns};
 pub use self::verifications::{Unverified, VerificationFilter, VerificationPage, VerificationRow};
 
 /// Reads inside one transaction: see [`Store::read`](crate::Store::read) and

@@ -2,6 +2,7 @@
 
 use super::world::{HOUR_MS, World, approval, id, key, rejection};
 use crate::failure::{Cause, Failure as _};
+use crate::fsck::FsckRequest;
 use crate::overrides::{BriefSignals, CaseState, Expired, OverrideRequest, QueueFilter};
 use chancery_core::key::Signer as _;
 use chancery_core::keyring::Revocation;
@@ -242,4 +243,31 @@ fn nobody_is_given_to_sign_what_would_be_refused() {
     assert_eq!(world.answer("done", "ann", approval()).unwrap_err().code(), "override.not_waiting");
     assert_eq!(world.answer("never", "ann", approval()).unwrap_err().code(), "execution.unknown");
     assert!(world.runtime.override_case(&id("c-1")).unwrap().overrides.is_empty());
+}
+
+#[test]
+fn rows_that_say_something_else_are_found() {
+    let world = World::new();
+    world.refer("c-1");
+    world.answer("c-1", "ann", approval()).unwrap();
+    world.answer("c-1", "bob", approval()).unwrap();
+    let problems = |world: &World| {
+        let root = world.runtime.root_pub();
+        let request = FsckRequest { root, keys: None, checkpoint: None, full: false };
+        let report = world.runtime.records().fsck(&request, |_, _| {}).unwrap();
+        report.problems.into_iter().map(|problem| problem.what).collect::<Vec<_>>()
+    };
+    assert_eq!(problems(&world), [] as [&str; 0]);
+    world.log.tamper(
+        "UPDATE overrides SET approver = 'eve' WHERE approver = 'ann'; DELETE FROM overrides WHERE approver = 'bob'; \
+         UPDATE resolutions SET final_outcome = 'deny'",
+    );
+    assert_eq!(
+        problems(&world),
+        [
+            "the column `approver` of `overrides` is not what was signed",
+            "the entry has no row in `overrides`",
+            "the column `final_outcome` of `resolutions` is not what was signed",
+        ]
+    );
 }
