@@ -343,3 +343,42 @@ fn explanations_are_the_golden_ones() {
         assert!(ends.len() >= 3, "{policy}: {ends:?}");
     }
 }
+
+proptest::proptest! {
+    /// For any facts: a policy matches exactly where all of it does, and errs exactly where evaluation says so.
+    #[test]
+    fn any_facts_are_explained_as_cedar_decides_them(
+        amount in proptest::prop_oneof![-5_i64..2_000, 9_007_199_254_740_000_i64..=9_007_199_254_740_991],
+        factor in proptest::option::of(proptest::prop_oneof![0_i64..5, 9_007_199_254_740_000_i64..=9_007_199_254_740_991]),
+        stop in proptest::option::of(proptest::bool::ANY),
+    ) {
+        let bundle = bundle(&[]);
+        let factor = factor.map(|factor| format!(",\"factor\":{factor}")).unwrap_or_default();
+        let stop = stop.map(|stop| format!(",\"stop\":{stop}")).unwrap_or_default();
+        let signals = signals(&bundle, &format!("{{\"amount\":{amount}{factor}{stop}}}"));
+        let decision = decide(&bundle, &signals, None);
+        let disclosed = Disclosed::Full { signals: &signals, candidates: None };
+        let explanation = bundle.explain(&decision, disclosed, Audience::Regulator);
+        proptest::prop_assert_eq!(explanation.reproduced, Some(true));
+        let mut erred = BTreeSet::new();
+        for (outcome, slice) in explanation.outcomes.unwrap().iter().zip(bundle.slices()) {
+            let request = request(&decision.principal, slice, &decision.resource, &signals).unwrap();
+            let evaluator =
+                Evaluator::new(request.as_ref().clone(), bundle.entities().as_ref(), Extensions::all_available());
+            for found in &outcome.policies {
+                let own = slice.policies.iter().find(|own| own.id == found.policy).unwrap();
+                let expected = match evaluator.interpret(&own.condition, &SlotEnv::new()) {
+                    Ok(value) if value == Value::from(true) => (PolicyResult::Matched, None),
+                    Ok(_) => (PolicyResult::NotMatched, None),
+                    Err(error) => (PolicyResult::Error, Some(code(&error))),
+                };
+                proptest::prop_assert_eq!((found.result, found.error), expected);
+                proptest::prop_assert_eq!(found.condition.is_none(), found.result == PolicyResult::Matched);
+                erred.extend(found.error.map(|error| (found.policy.clone(), error)));
+            }
+        }
+        let recorded: BTreeSet<_> =
+            decision.decision.errors.iter().map(|error| (error.policy.clone(), error.code)).collect();
+        proptest::prop_assert_eq!(erred, recorded);
+    }
+}
