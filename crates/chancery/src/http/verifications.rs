@@ -274,9 +274,13 @@ impl Backfills {
 /// Begins a job, or finds the one that is the same and runs.
 fn begin(state: &State, runtime: &Runtime, wanted: Wanted) -> Result<(StatusCode, BackfillJob), Problem> {
     let Wanted { from, to, policy, per_second } = wanted;
-    let job = runtime.records().backfill(from, to, policy)?;
+    let records = runtime.records();
+    let job = records.backfill(from, to, policy)?;
     let mut current = state.backfills().0.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(running) = current.as_ref().filter(|running| !running.has_ended()) {
+    // One that has nothing left to do may still be about to see that.
+    if let Some(running) = current.as_ref().filter(|running| !running.has_ended())
+        && !records.backfill_progress(&running.job)?.is_done()
+    {
         let (old, new) = (&running.job, &job);
         if (&old.from, &old.to, &old.policy) == (&new.from, &new.to, &new.policy) {
             return Ok((StatusCode::OK, old.clone()));

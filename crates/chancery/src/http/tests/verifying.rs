@@ -110,8 +110,8 @@ async fn old_records_are_verified_by_a_job() {
 
 #[tokio::test]
 async fn one_job_runs_at_a_time() {
-    let api = decided(64).await;
-    // A decision a second: it still runs when the others come.
+    // More than one step, and a decision a second: it still runs when the others come.
+    let api = decided(70).await;
     let first = backfill(&api, json!({"per_second": 1})).await;
     assert_eq!(first.status, 202);
     let same = backfill(&api, json!({"per_second": 5})).await;
