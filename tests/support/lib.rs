@@ -15,5 +15,6 @@ pub mod data;
 pub mod home;
 pub mod program;
 pub mod server;
+pub mod skip;
 pub mod softhsm;
 pub mod tools;
