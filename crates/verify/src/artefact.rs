@@ -14,6 +14,7 @@ use chancery_core::time::Timestamp;
 use chancery_policy::Bundle;
 
 use crate::check::CheckId;
+use crate::report::BuildSource;
 use crate::tally::{Findings, told};
 
 /// A bundle of the file.
@@ -157,6 +158,21 @@ impl Build {
         }
         build.identity = Some(statement.predicate);
         build
+    }
+
+    /// What it says of itself, where it is signed.
+    pub(crate) fn source(&self) -> Option<BuildSource> {
+        let identity = self.identity.as_ref().filter(|_| self.signer.is_some())?;
+        let git = &identity.git;
+        Some(BuildSource {
+            commit: git.commit.clone(),
+            dirty: git.dirty,
+            repository: git.repository.clone(),
+            tag: git.tag.clone(),
+            program: self.binary,
+            image: identity.image.as_ref().map(|image| format!("{}@{}", image.name, image.digest)),
+            sbom: identity.sbom.sha256,
+        })
     }
 }
 

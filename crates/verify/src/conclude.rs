@@ -3,20 +3,17 @@
 use crate::VERIFIER;
 use crate::ask::{Ask, RevokedBuilds};
 use crate::context::{Context, Scope};
-use crate::report::{Check, CheckResult, Counts, Evidence, Report, Verdict};
+use crate::fold::Finished;
+use crate::report::{BuildFound, Check, CheckResult, Counts, Evidence, Report, Verdict};
 use crate::tally::{Tally, left_out};
 
 /// The report on a file whose header could be read.
-pub(crate) fn conclude(
-    context: &Context<'_>,
-    tally: Tally,
-    counts: Counts,
-    outside: u64,
-    input_error: Option<String>,
-) -> Report {
+pub(crate) fn conclude(context: &Context<'_>, finished: Finished, input_error: Option<String>) -> Report {
+    let Finished { tally, counts, outside, decisions_by_build } = finished;
     let mut report = bare(context.ask, tally, counts, input_error);
     report.summary = summary(&report, Some(context.scope));
-    report.limits = limits(context, &counts, outside);
+    report.builds = builds(context, &decisions_by_build);
+    report.limits = limits(context, &report, outside);
     report.evidence = Some(evidence(context));
     report
 }
@@ -34,6 +31,7 @@ pub(crate) fn bare(ask: &Ask, tally: Tally, counts: Counts, input_error: Option<
         revoked_builds: ask.revoked_builds.as_ref().map(RevokedBuilds::len),
         evidence: None,
         counts,
+        builds: Vec::new(),
         limits: Vec::new(),
         checks,
         input_error,
@@ -121,8 +119,21 @@ fn evidence(context: &Context<'_>) -> Evidence {
     }
 }
 
+/// The builds of the file, and how many decisions name each.
+fn builds(context: &Context<'_>, decisions: &[u64]) -> Vec<BuildFound> {
+    let builds = context.builds.iter().zip(decisions);
+    builds
+        .map(|(build, decisions)| BuildFound {
+            hash: build.hash,
+            decisions: *decisions,
+            source: build.source(),
+        })
+        .collect()
+}
+
 /// What the file cannot show, in sentences.
-fn limits(context: &Context<'_>, counts: &Counts, outside: u64) -> Vec<String> {
+fn limits(context: &Context<'_>, report: &Report, outside: u64) -> Vec<String> {
+    let counts = &report.counts;
     let mut limits = Vec::new();
     match context.scope {
         Scope::Complete => {}
@@ -169,6 +180,13 @@ fn limits(context: &Context<'_>, counts: &Counts, outside: u64) -> Vec<String> {
         limits.push(format!(
             "{} about decisions that are not in the file could not be compared with them.",
             many(outside, "confirmation or verification", "confirmations and verifications")
+        ));
+    }
+    let dirty = |build: &&BuildFound| build.source.as_ref().is_some_and(|source| source.dirty);
+    for build in report.builds.iter().filter(dirty) {
+        limits.push(format!(
+            "The build {} was made with changes that are in no commit: its commit is not all of its source.",
+            build.hash
         ));
     }
     limits

@@ -66,8 +66,17 @@ pub(crate) struct Fold<'a> {
 struct Use {
     /// The first decision that names it.
     first: Option<u64>,
+    /// How many do.
+    decisions: u64,
     /// Whether an entry showed when it was signed.
     logged: bool,
+}
+
+impl Use {
+    fn by(&mut self, index: u64) {
+        self.first.get_or_insert(index);
+        self.decisions += 1;
+    }
 }
 
 struct Unopened {
@@ -199,7 +208,7 @@ impl<'a> Fold<'a> {
         self.judge_in_force(&facts, findings);
         self.judge_build(&facts, index, findings);
         if let Some(used) = facts.policy.and_then(|at| self.policy_uses.get_mut(at)) {
-            used.first.get_or_insert(index);
+            used.by(index);
         }
         let outcome = self.outcomes.number(&facts.outcome);
         let slot = Slot::new(&facts.link, facts.state, outcome, facts.opening == Opened::No);
@@ -238,19 +247,19 @@ impl<'a> Fold<'a> {
     fn judge_build(&mut self, facts: &DecisionFacts, index: u64, findings: &mut Findings) {
         let check = CheckId::BuildBinding;
         match facts.build {
-            BuildFact::Null => findings.unknown(check, "the decision names no build identity"),
+            BuildFact::Null => self.no_build(findings, "the decision names no build identity"),
             BuildFact::Missing => {
-                findings.unknown(check, "the build that the decision names is not in the file");
+                self.no_build(findings, "the build that the decision names is not in the file");
             }
             BuildFact::OtherBinary(at) => {
                 if let Some(used) = self.build_uses.get_mut(at) {
-                    used.first.get_or_insert(index);
+                    used.by(index);
                 }
                 findings.fail(check, "the program that decided is not the one of the build that it names");
             }
             BuildFact::Known(at) => {
                 if let Some(used) = self.build_uses.get_mut(at) {
-                    used.first.get_or_insert(index);
+                    used.by(index);
                 }
                 let logged =
                     self.context.builds.get(at).is_some_and(|build| self.logged_builds.contains(&build.hash));
@@ -258,6 +267,16 @@ impl<'a> Fold<'a> {
                     "the build was not logged before the decision".to_owned()
                 });
             }
+        }
+    }
+
+    /// A list of refused builds cannot be held against a commit that is not known, whatever else is left out.
+    fn no_build(&self, findings: &mut Findings, reason: &str) {
+        if self.context.ask.revoked_builds.is_some() {
+            let reason = format!("{reason}, so that the commits of the list cannot be looked for");
+            findings.unknown_always(CheckId::BuildBinding, reason);
+        } else {
+            findings.unknown(CheckId::BuildBinding, reason);
         }
     }
 
@@ -477,13 +496,14 @@ impl<'a> Fold<'a> {
         self.finish_openings();
         self.finish_policies();
         self.finish_builds();
-        let Self { context, mut tally, counts, order, outside, .. } = self;
+        let Self { context, mut tally, counts, order, outside, build_uses, .. } = self;
         order.finish(whole, &mut tally);
         if counts.decisions == 0 {
             tally.unknown(CheckId::Fingerprint, Spot::FILE, "there is no decision in the file");
         }
         idle_reasons(context, &counts, &mut tally);
-        Finished { tally, counts, outside }
+        let decisions_by_build = build_uses.iter().map(|used| used.decisions).collect();
+        Finished { tally, counts, outside, decisions_by_build }
     }
 
     fn finish_openings(&mut self) {
@@ -542,6 +562,8 @@ pub(crate) struct Finished {
     pub(crate) tally: Tally,
     pub(crate) counts: Counts,
     pub(crate) outside: u64,
+    /// For each build of the file, how many decisions name it.
+    pub(crate) decisions_by_build: Vec<u64>,
 }
 
 fn record_unlogged(tally: &mut Tally, check: CheckId, spot: Spot<'_>, standing: Result<(), Standing>) {

@@ -38,9 +38,9 @@ use std::io::BufRead;
 pub use ask::{Ask, AskError, Environment, Part, RevokedBuilds, Without};
 use chancery_core::evidence::Reader;
 pub use check::CheckId;
-pub use report::{Check, CheckResult, Counts, Evidence, Place, Report, Verdict};
+pub use report::{BuildFound, BuildSource, Check, CheckResult, Counts, Evidence, Place, Report, Verdict};
 
-use crate::fold::{Finished, Fold};
+use crate::fold::Fold;
 use crate::preamble::{Preamble, Stop};
 use crate::tally::{Spot, Tally, told};
 
@@ -82,8 +82,8 @@ pub fn verify(input: impl BufRead + Send, root_pub: Option<&str>, ask: &Ask) -> 
     let Preamble { context, keyring_leaves, next } = preamble;
     let mut fold = Fold::new(&context, keyring_leaves, tally, counts);
     let (lines, bytes, read) = pipeline::run(reader, next, &context, &mut fold);
-    let Finished { tally, mut counts, outside } = fold.finish(read.is_ok());
-    counts.lines = lines;
-    counts.bytes = bytes;
-    conclude::conclude(&context, tally, counts, outside, read.err().map(|error| told(&error)))
+    let mut finished = fold.finish(read.is_ok());
+    finished.counts.lines = lines;
+    finished.counts.bytes = bytes;
+    conclude::conclude(&context, finished, read.err().map(|error| told(&error)))
 }

@@ -1,5 +1,6 @@
 //! The report: one verdict, every check with its result, and where the first faults are.
 
+use chancery_core::digest::Digest;
 use serde::Serialize;
 
 use crate::ask::{Environment, Without};
@@ -171,6 +172,41 @@ pub struct Evidence {
     pub keyring_version: Option<u64>,
 }
 
+/// A build of the file: what decided, and what it was made of.
+///
+/// What it says of itself is given only where a build key's signature over it holds.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildFound {
+    /// SHA-256 of the build identity's payload: what decisions name.
+    pub hash: Digest,
+    /// How many decisions of the file name it.
+    pub decisions: u64,
+    /// What it says of itself.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub source: Option<BuildSource>,
+}
+
+/// What a signed build identity says of its build (formats §8).
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildSource {
+    /// The commit: 40 or 64 lowercase hexadecimal digits.
+    pub commit: String,
+    /// True if it was made of something else than the commit alone.
+    pub dirty: bool,
+    /// Where the commit lies.
+    pub repository: String,
+    /// The commit's tag; null where there is none.
+    pub tag: Option<String>,
+    /// SHA-256 of the program.
+    pub program: Option<Digest>,
+    /// The container image, `<name>@sha256:<hex>`; null where there is none.
+    pub image: Option<String>,
+    /// SHA-256 of the bill of materials.
+    pub sbom: Digest,
+}
+
 /// What a verification found. The same file and question give the same report, byte for byte.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -193,6 +229,9 @@ pub struct Report {
     pub evidence: Option<Evidence>,
     /// What was in the file.
     pub counts: Counts,
+    /// The builds in the file, in its order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub builds: Vec<BuildFound>,
     /// What this file cannot prove, in sentences.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<String>,

@@ -14,6 +14,8 @@ pub(crate) struct Finding {
     pub(crate) check: CheckId,
     pub(crate) result: CheckResult,
     pub(crate) reason: String,
+    /// The verdict needs it, even where its part of the checks is left out.
+    pub(crate) always: bool,
 }
 
 /// The checks that one line passes, and its findings.
@@ -30,12 +32,17 @@ impl Findings {
     }
 
     pub(crate) fn fail(&mut self, check: CheckId, reason: impl Into<String>) {
-        self.list.push(Finding { check, result: CheckResult::Fail, reason: reason.into() });
+        self.list.push(Finding { check, result: CheckResult::Fail, reason: reason.into(), always: false });
     }
 
     /// Something had to be checked and could not be.
     pub(crate) fn unknown(&mut self, check: CheckId, reason: impl Into<String>) {
-        self.list.push(Finding { check, result: CheckResult::Unknown, reason: reason.into() });
+        self.list.push(Finding { check, result: CheckResult::Unknown, reason: reason.into(), always: false });
+    }
+
+    /// As [`Findings::unknown`], for what was asked by itself: leaving the check's part out does not take it back.
+    pub(crate) fn unknown_always(&mut self, check: CheckId, reason: impl Into<String>) {
+        self.list.push(Finding { check, result: CheckResult::Unknown, reason: reason.into(), always: true });
     }
 
     /// Passes `check` or fails it with a reason.
@@ -77,6 +84,8 @@ struct Count {
     unknown: u64,
     failures: Vec<Place>,
     unknowns: Vec<Place>,
+    /// Something was asked by itself that could not be checked.
+    always: bool,
     /// Why there was nothing to check.
     idle: Option<String>,
 }
@@ -132,6 +141,7 @@ impl Tally {
             }
         }
         for finding in findings.list {
+            self.count(finding.check).always |= finding.always;
             self.put(finding.check, finding.result, spot, finding.reason);
         }
     }
@@ -182,7 +192,7 @@ impl Count {
         Check {
             id,
             result,
-            required: !left_out && !idle,
+            required: (!left_out || self.always) && !idle,
             reason,
             passed: self.passed,
             failed: self.failed,

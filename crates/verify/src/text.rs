@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::conclude::{grouped, many};
-use crate::report::{Check, CheckResult, Evidence, Place, Report};
+use crate::report::{BuildFound, Check, CheckResult, Evidence, Place, Report};
 
 /// Longest text that a report repeats from a file, in characters. The rest is in the file.
 const QUOTE_MAX: usize = 300;
@@ -30,6 +30,7 @@ impl fmt::Display for Report {
             write_evidence(f, evidence)?;
         }
         self.write_counts(f)?;
+        self.builds.iter().try_for_each(|build| write_build(f, build))?;
         writeln!(f)?;
         self.checks.iter().try_for_each(|check| write_check(f, check))?;
         // What nobody asked for and does not fail is told in its line; its places would hide those that matter.
@@ -72,7 +73,8 @@ impl Report {
         }
         write!(f, "\nasked     environment {}", self.environment)?;
         if let Some(count) = self.revoked_builds {
-            write!(f, ", none of {} revoked builds", grouped(u64::try_from(count).unwrap_or(u64::MAX)))?;
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            write!(f, ", refusing {}", many(count, "listed build", "listed builds"))?;
         }
         writeln!(f, ", by {}", self.verifier)
     }
@@ -92,6 +94,30 @@ fn write_evidence(f: &mut fmt::Formatter<'_>, evidence: &Evidence) -> fmt::Resul
         Some(version) => writeln!(f, ", keyring version {version}"),
         None => writeln!(f),
     }
+}
+
+/// What a build says of itself stands in the report only where it is signed.
+fn write_build(f: &mut fmt::Formatter<'_>, build: &BuildFound) -> fmt::Result {
+    write!(f, "build     {}", build.hash)?;
+    let Some(source) = &build.source else {
+        return writeln!(f, "  says nothing that a build key signed, see build.signature");
+    };
+    write!(f, "  commit {}", source.commit)?;
+    if source.dirty {
+        write!(f, ", with changes that are in no commit")?;
+    }
+    if let Some(program) = source.program {
+        write!(f, "  program {program}")?;
+    }
+    write!(f, "  repository {}", Quoted(&source.repository))?;
+    write!(f, "\n          {}", many(build.decisions, "decision", "decisions"))?;
+    if let Some(tag) = &source.tag {
+        write!(f, ", tag {}", Quoted(tag))?;
+    }
+    if let Some(image) = &source.image {
+        write!(f, ", image {}", Quoted(image))?;
+    }
+    writeln!(f, ", SBOM {}", source.sbom)
 }
 
 fn write_check(f: &mut fmt::Formatter<'_>, check: &Check) -> fmt::Result {

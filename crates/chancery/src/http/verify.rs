@@ -172,6 +172,7 @@ fn failed(id: CheckId, execution_id: &ExecutionId, reason: String, ask: &Ask) ->
         revoked_builds: None,
         evidence: None,
         counts: chancery_verify::Counts::default(),
+        builds: Vec::new(),
         limits: Vec::new(),
         checks: vec![Check {
             id,

@@ -58,6 +58,57 @@ fn a_build_that_holds_is_verified() {
 }
 
 #[test]
+fn a_report_says_what_each_build_was_made_of() {
+    let commit = "ab".repeat(20);
+    let mut world = built("build", |build| {
+        build.git.commit = "ab".repeat(20);
+        build.git.dirty = true;
+        build.git.repository = "https://git.example/x\nbuild  forged".to_owned();
+        build.git.tag = Some("v9".to_owned());
+    });
+    world.decide("claim-2", SMALL);
+    let report = report(&world, &Plan::default(), &Ask::default());
+    let [build] = report.builds.as_slice() else { panic!("{report}") };
+    let source = build.source.as_ref().unwrap();
+    assert_eq!((build.decisions, source.commit.as_str(), source.dirty), (2, commit.as_str(), true));
+    assert_eq!(source.program, Some(Digest::from_bytes(sha256(b"program"))));
+    let text = report.to_string();
+    let line = format!(
+        "\nbuild     {}  commit {commit}, with changes that are in no commit  program {}  repository https://git.example/x\\u{{a}}",
+        build.hash,
+        source.program.unwrap(),
+    );
+    assert!(text.contains(&line) && text.contains("2 decisions, tag v9, SBOM "), "{text}");
+    assert!(report.limits.iter().any(|limit| limit.contains("in no commit")), "{:?}", report.limits);
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    let told = &json["builds"][0];
+    assert_eq!((&told["commit"], &told["dirty"]), (&commit.into(), &true.into()), "{told}");
+    assert_eq!(told["hash"], build.hash.to_string());
+}
+
+#[test]
+fn what_no_build_key_signed_is_not_told_of_a_build() {
+    let report = report(&built("build-stranger", |_| {}), &Plan::default(), &Ask::default());
+    assert!(report.builds.iter().all(|build| build.source.is_none()), "{report}");
+    assert!(report.to_string().contains("says nothing that a build key signed"), "{report}");
+    assert!(!report.to_json().contains("\"commit\""), "{}", report.to_json());
+}
+
+#[test]
+fn a_list_that_cannot_be_applied_is_required_though_builds_are_left_out() {
+    let world = built("build", |build| build.git.dirty = true);
+    let plan = Plan { build: false, ..Plan::default() };
+    let mut ask = Ask { without: "build".parse().unwrap(), ..Ask::default() };
+    let without_list = report(&world, &plan, &ask);
+    assert_eq!(without_list.verdict, Verdict::Verified, "{without_list}");
+    ask.revoked_builds = Some("d1".repeat(20).parse().unwrap());
+    let with_list = report(&world, &plan, &ask);
+    let check = with_list.check(CheckId::BuildBinding).unwrap();
+    assert_eq!((with_list.exit_code(), check.result, check.required), (6, CheckResult::Unknown, true));
+    assert!(check.reason.as_ref().unwrap().contains("commits of the list"), "{check:?}");
+}
+
+#[test]
 fn another_program_or_bill_of_materials_fails() {
     let mut world = World::new(claims());
     world.decide_as("claim-1", SMALL, |decision| {
@@ -129,15 +180,13 @@ fn a_revoked_builder_fails_from_its_index_on() {
 #[test]
 fn a_listed_build_fails_with_or_without_its_line() {
     let world = built("build", |build| build.git.commit = "c0".repeat(20));
-    let ask = |text: String| Ask {
-        revoked_builds: Some(text.parse::<RevokedBuilds>().unwrap()),
-        ..Ask::default()
-    };
+    let ask =
+        |text: String| Ask { revoked_builds: Some(text.parse::<RevokedBuilds>().unwrap()), ..Ask::default() };
     let program = Digest::from_bytes(sha256(b"program")).to_string();
     for entry in ["c0".repeat(20), program.clone()] {
         let report = report(&world, &Plan::default(), &ask(format!("{entry}\n")));
         assert_eq!(failed(&report), [CheckId::BuildBinding], "{report}");
-        assert!(report.to_string().contains("none of 1 revoked builds"), "{report}");
+        assert!(report.to_string().contains("refusing 1 listed build,"), "{report}");
     }
     // Taken out of what is asked, it is still found; and the program needs no line of the build.
     let mut without = ask(program);

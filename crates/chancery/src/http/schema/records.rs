@@ -187,6 +187,10 @@ pub struct Report {
     pub evidence: Option<Value>,
     /// What was in the file, by number.
     pub counts: BTreeMap<String, u64>,
+    /// Every build of the file: `hash`, `decisions`, and where it is signed `commit`, `dirty`, `repository`, `tag`,
+    /// `program`, `image`, `sbom`.
+    #[schema(required = false)]
+    pub builds: Option<Vec<Value>>,
     /// Every check.
     pub checks: Vec<Value>,
 }
