@@ -193,6 +193,13 @@ pub fn parse_hashes(bytes: &[u8]) -> Result<Vec<RootHash>, TileBytesError> {
     Ok(chunks.iter().map(|chunk| RootHash::from_bytes(*chunk)).collect())
 }
 
+/// The root over a full tile, the hash that the level above has for it. `None` where these are not 256 hashes.
+#[must_use]
+pub fn full_root(bytes: &[u8]) -> Option<RootHash> {
+    let hashes = parse_hashes(bytes).ok().filter(|hashes| hashes.len() == 256)?;
+    edge::subtree_root(&hashes)
+}
+
 /// Puts the hashes of a tile together.
 pub fn write_hashes<'a>(hashes: impl IntoIterator<Item = &'a RootHash>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256 * HASH_BYTES);

@@ -1,10 +1,17 @@
 //! The log's head, its tree and its checkpoints.
+//!
+//! Nothing of the tree is given out on the word of `log_tiles`: a root is proved to be a beginning of the head's, a
+//! proof is verified against the root that it claims, and a tile has to give the hash that the level above holds.
 
-use chancery_core::digest::RootHash;
+use std::collections::BTreeMap;
+
+use chancery_core::digest::{LeafHash, RootHash};
 use chancery_core::ids::TenantId;
 use chancery_core::log;
 use chancery_core::merkle::{self, Frontier, ProveError};
-use chancery_core::tile::{Content, Edge, TILE_WIDTH, Tile, TileNodes, write_entries, write_hashes};
+use chancery_core::tile::{
+    Content, Edge, TILE_WIDTH, Tile, TileNodes, full_root, write_entries, write_hashes,
+};
 use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection,
 };
@@ -16,6 +23,21 @@ use crate::schema::{checkpoints, log_entries, log_head, log_tiles};
 use crate::value::{from_sql, parse, parse_some, to_sql};
 
 const HEAD: &str = "log_head";
+const TILES: &str = "log_tiles";
+
+/// How many leaves are asked for in one statement.
+const LEAVES: usize = 256;
+
+/// What was made from the tree is not what the rest of the log says.
+#[derive(Debug, thiserror::Error)]
+enum Mismatch {
+    #[error("the tile's hashes do not give its root")]
+    Tile,
+    #[error("the entry's kind and record id do not hash to its leaf")]
+    Leaf,
+    #[error("the tiles give another root than the checkpoint of this size")]
+    Checkpoint,
+}
 
 type HeadRow = (i64, String, String, String, Option<String>);
 
@@ -110,41 +132,58 @@ fn nodes(
     }
 }
 
+/// The row of a full tile, as it is: the root that it says, and the bytes.
+fn full_tile(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    level: u8,
+    index: u64,
+) -> Result<Option<(RootHash, Vec<u8>)>, StoreError> {
+    let row: Option<(String, Vec<u8>)> = log_tiles::table
+        .filter(log_tiles::tenant.eq(tenant.as_str()))
+        .filter(log_tiles::level.eq(i32::from(level)))
+        .filter(log_tiles::tile_index.eq(to_sql(index)))
+        .select((log_tiles::root_hash, log_tiles::hashes))
+        .get_result(connection)
+        .optional()
+        .map_err(|error| StoreError::database("read a tile", error))?;
+    row.map(|(root, bytes)| Ok((parse(TILES, format!("{level}/{index}"), &root)?, bytes))).transpose()
+}
+
 /// The bytes of a tile that lies within the log.
 fn tile(connection: &mut SqliteConnection, tenant: &TenantId, tile: &Tile) -> Result<Vec<u8>, StoreError> {
     let (first, width) = (tile.first(), u64::from(tile.width()));
     match tile.content() {
         Content::Entries => {
-            let rows: Vec<(i32, String)> = log_entries::table
+            let rows: Vec<(i32, String, String)> = log_entries::table
                 .filter(log_entries::tenant.eq(tenant.as_str()))
                 .filter(log_entries::log_index.ge(to_sql(first)))
                 .filter(log_entries::log_index.lt(to_sql(first + width)))
                 .order(log_entries::log_index)
-                .select((log_entries::kind, log_entries::record_id))
+                .select((log_entries::kind, log_entries::record_id, log_entries::leaf_hash))
                 .load(connection)
                 .map_err(|error| StoreError::database("read entries", error))?;
             if u64::try_from(rows.len()).ok() != Some(width) {
                 return Err(StoreError::corrupt("log_entries", tile, Missing));
             }
-            let entries = rows.into_iter().map(|(kind, record)| {
+            let entries = rows.into_iter().map(|(kind, record, leaf)| {
                 let kind = u8::try_from(kind).ok().and_then(log::Kind::from_u8);
                 let kind = kind.ok_or_else(|| StoreError::corrupt("log_entries", tile, Missing))?;
-                Ok(log::entry(kind, &parse("log_entries", tile, &record)?))
+                let record = parse("log_entries", tile, &record)?;
+                if log::leaf_hash_of(kind, &record) != parse::<LeafHash>("log_entries", tile, &leaf)? {
+                    return Err(StoreError::corrupt("log_entries", tile, Mismatch::Leaf));
+                }
+                Ok(log::entry(kind, &record))
             });
             Ok(write_entries(&entries.collect::<Result<Vec<_>, StoreError>>()?))
         }
         Content::Hashes { level } => {
             // A full tile is one row; of a tile that has become full since, the first hashes are what is asked.
-            let stored: Option<Vec<u8>> = log_tiles::table
-                .filter(log_tiles::tenant.eq(tenant.as_str()))
-                .filter(log_tiles::level.eq(i32::from(level)))
-                .filter(log_tiles::tile_index.eq(to_sql(tile.index())))
-                .select(log_tiles::hashes)
-                .get_result(connection)
-                .optional()
-                .map_err(|error| StoreError::database("read a tile", error))?;
-            match stored {
-                Some(mut bytes) => {
+            match full_tile(connection, tenant, level, tile.index())? {
+                Some((root, bytes)) if full_root(&bytes) != Some(root) => {
+                    Err(StoreError::corrupt(TILES, tile, Mismatch::Tile))
+                }
+                Some((_, mut bytes)) => {
                     bytes.truncate(usize::from(tile.width()) * 32);
                     Ok(bytes)
                 }
@@ -187,27 +226,25 @@ impl Reader<'_> {
         frontier(self.connection, self.tenant)
     }
 
-    /// The root of the tree of the first `size` leaves, from its tiles.
+    /// The root of the tree of the first `size` leaves, from its tiles; it is proved to be a beginning of the head's
+    /// tree, and compared with the checkpoint of that size, where there is one.
     ///
     /// # Errors
     /// [`StoreError::OutOfRange`], [`StoreError::Corrupt`].
     pub fn root(&mut self, size: u64) -> Result<RootHash, StoreError> {
-        self.with_tree(size, |tree| merkle::root(size, &tree))
+        self.with_tree(size, |_, root| Ok(*root))
     }
 
-    /// The inclusion proof of leaf `index` in the tree of the first `size` leaves.
+    /// The inclusion proof of leaf `index` in the tree of the first `size` leaves, verified.
     ///
     /// # Errors
     /// [`StoreError::OutOfRange`], [`StoreError::Corrupt`].
     pub fn inclusion_proof(&mut self, index: u64, size: u64) -> Result<Vec<RootHash>, StoreError> {
-        if index >= size {
-            return Err(StoreError::OutOfRange { asked: index, size });
-        }
-        self.with_tree(size, |tree| merkle::inclusion_proof(index, size, &tree))
+        Ok(self.inclusion_proofs(&[index], size)?.pop().unwrap_or_default())
     }
 
-    /// The inclusion proofs of several leaves in one tree; tiles that they share are read once when the indexes
-    /// ascend.
+    /// The inclusion proofs of several leaves in one tree, each verified against [`Reader::root`]; tiles that they
+    /// share are read once when the indexes ascend.
     ///
     /// # Errors
     /// [`StoreError::OutOfRange`], [`StoreError::Corrupt`].
@@ -215,12 +252,39 @@ impl Reader<'_> {
         if let Some(index) = indexes.iter().find(|index| **index >= size) {
             return Err(StoreError::OutOfRange { asked: *index, size });
         }
-        self.with_tree(size, |tree| {
-            indexes.iter().map(|index| merkle::inclusion_proof(*index, size, &tree)).collect()
+        let leaves = self.leaves_at(indexes)?;
+        self.with_tree(size, |tree, root| {
+            let prove = |index: &u64| {
+                let proof = merkle::inclusion_proof(*index, size, &tree).map_err(unreadable)?;
+                let leaf =
+                    leaves.get(index).ok_or_else(|| StoreError::corrupt("log_entries", index, Missing))?;
+                merkle::verify_inclusion(leaf, *index, size, &proof, root)
+                    .map_err(|error| StoreError::corrupt(TILES, format!("the proof of {index}"), error))?;
+                Ok(proof)
+            };
+            indexes.iter().map(prove).collect()
         })
     }
 
-    /// The proof that the tree of `old` leaves is the beginning of that of `new` leaves.
+    /// The leaf hashes that the entries themselves have.
+    fn leaves_at(&mut self, indexes: &[u64]) -> Result<BTreeMap<u64, LeafHash>, StoreError> {
+        let mut leaves = BTreeMap::new();
+        for indexes in indexes.chunks(LEAVES) {
+            let rows: Vec<(i64, String)> = log_entries::table
+                .filter(log_entries::tenant.eq(self.tenant.as_str()))
+                .filter(log_entries::log_index.eq_any(indexes.iter().map(|index| to_sql(*index))))
+                .select((log_entries::log_index, log_entries::leaf_hash))
+                .load(self.connection)
+                .map_err(|error| StoreError::database("read leaves", error))?;
+            for (index, leaf) in rows {
+                let leaf = parse("log_entries", index, &leaf)?;
+                leaves.insert(from_sql("log_entries", index, index)?, leaf);
+            }
+        }
+        Ok(leaves)
+    }
+
+    /// The proof that the tree of `old` leaves is the beginning of that of `new` leaves, verified.
     ///
     /// # Errors
     /// [`StoreError::OutOfRange`], [`StoreError::Corrupt`].
@@ -228,7 +292,35 @@ impl Reader<'_> {
         if old > new {
             return Err(StoreError::OutOfRange { asked: old, size: new });
         }
-        self.with_tree(new, |tree| merkle::consistency_proof(old, new, &tree))
+        self.with_tree(new, |tree, new_root| {
+            let old_root = merkle::root(old, &tree).map_err(unreadable)?;
+            let proof = merkle::consistency_proof(old, new, &tree).map_err(unreadable)?;
+            merkle::verify_consistency(old, &old_root, new, new_root, &proof).map_err(|error| {
+                StoreError::corrupt(TILES, format!("the proof from {old} to {new}"), error)
+            })?;
+            Ok(proof)
+        })
+    }
+
+    /// The row of a full tile as it is, unverified, to be compared by `fsck`: its root and its bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the root is none.
+    pub fn full_tile(&mut self, level: u8, index: u64) -> Result<Option<(RootHash, Vec<u8>)>, StoreError> {
+        full_tile(self.connection, self.tenant, level, index)
+    }
+
+    /// How many rows of full tiles there are.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the database.
+    pub fn full_tiles(&mut self) -> Result<u64, StoreError> {
+        let count: i64 = log_tiles::table
+            .filter(log_tiles::tenant.eq(self.tenant.as_str()))
+            .count()
+            .get_result(self.connection)
+            .map_err(|error| StoreError::database("count tiles", error))?;
+        from_sql(TILES, "all", count)
     }
 
     /// The bytes of a tile of hashes or entries (C2SP tlog-tiles), full or partial, none if the log does not
@@ -274,29 +366,40 @@ impl Reader<'_> {
         row.map(checkpoint).transpose()
     }
 
+    /// Works on the tree with its root over the first `size` leaves, once that is known to belong to this log.
     fn with_tree<T>(
         &mut self,
         size: u64,
-        work: impl FnOnce(&dyn Tree) -> Result<T, ProveError<TreeError>>,
+        work: impl FnOnce(&dyn Tree, &RootHash) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let logged = self.head()?.size;
-        if size > logged {
-            return Err(StoreError::OutOfRange { asked: size, size: logged });
+        let head = self.head()?;
+        if size > head.size {
+            return Err(StoreError::OutOfRange { asked: size, size: head.size });
         }
+        let signed = self.checkpoint_at(size)?;
         let (connection, tenant) = (&mut *self.connection, self.tenant);
-        // A tile of a smaller tree is the beginning of the same tile now, so the head of this moment does.
-        let tree = TileNodes::new(size, |wanted: &Tile| tile(connection, tenant, wanted));
-        work(&tree).map_err(|error| match error {
-            ProveError::Node { source, .. } => match source {
-                chancery_core::tile::TileNodesError::Fetch { source, .. } => source,
-                other => StoreError::corrupt("log_tiles", size, other),
-            },
-            other => StoreError::corrupt("log_tiles", size, other.to_string()),
-        })
+        // A smaller tree is the beginning of this one, so one set of tiles serves for both.
+        let tree = TileNodes::new(head.size, |wanted: &Tile| tile(connection, tenant, wanted));
+        let root = merkle::root(size, &tree).map_err(unreadable)?;
+        let proof = merkle::consistency_proof(size, head.size, &tree).map_err(unreadable)?;
+        merkle::verify_consistency(size, &root, head.size, &head.root_hash, &proof)
+            .map_err(|error| StoreError::corrupt(TILES, format!("the tree of {size}"), error))?;
+        if signed.is_some_and(|signed| signed.root_hash != root) {
+            return Err(StoreError::corrupt("checkpoints", size, Mismatch::Checkpoint));
+        }
+        work(&tree, &root)
     }
 }
 
 type TreeError = chancery_core::tile::TileNodesError<StoreError>;
+
+/// A part of the tree that cannot be read.
+fn unreadable(error: ProveError<TreeError>) -> StoreError {
+    match error {
+        ProveError::Node { source: TreeError::Fetch { source, .. }, .. } => source,
+        other => StoreError::corrupt(TILES, "tree", other),
+    }
+}
 
 /// The tree that proofs are made from.
 trait Tree: merkle::NodeSource<Error = TreeError> {}

@@ -325,3 +325,78 @@ fn the_write_ahead_log_stays_bounded() {
     assert!(largest < 40 * 1024 * 1024, "{largest}");
     assert_eq!(check_log(&store), 602);
 }
+
+/// A log of 600 entries: two full tiles and a partial one.
+fn tiled(fixture: &Fixture) -> Store {
+    let store = fixture.begun();
+    let tickets: Vec<_> = (2..600)
+        .map(|number| store.enqueue_blocking(fixture.decision(&format!("c-{number}"), "a")).unwrap())
+        .collect();
+    tickets.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
+    store
+}
+
+#[test]
+fn tiles_that_were_changed_prove_nothing() {
+    let one_byte =
+        "hashes = CAST(substr(hashes, 1, 40) || x'07' || substr(hashes, 42) AS BLOB) WHERE tile_index = 0";
+    let zeros = "hashes = zeroblob(length(hashes))";
+    // Both columns, so that the tile fits itself: the first tile gets the content of the second.
+    let swapped = "hashes = (SELECT hashes FROM log_tiles WHERE tile_index = 1), \
+                   root_hash = (SELECT root_hash FROM log_tiles WHERE tile_index = 1) WHERE tile_index = 0";
+    for (change, fits_itself) in [(one_byte, false), (zeros, false), (swapped, true)] {
+        let fixture = Fixture::new();
+        let store = tiled(&fixture);
+        tamper(&fixture, "log_tiles", change);
+        let first = Tile::of_tree(Content::Hashes { level: 0 }, 0, 600).unwrap();
+        for (what, result) in [
+            ("a proof", store.read(|reader| reader.inclusion_proof(3, 600)).map(drop)),
+            ("of an older tree", store.read(|reader| reader.inclusion_proof(3, 300)).map(drop)),
+            ("consistency", store.read(|reader| reader.consistency_proof(100, 500)).map(drop)),
+            ("a root", store.read(|reader| reader.root(100)).map(drop)),
+            ("the tile", store.read(|reader| reader.tile(&first)).map(drop)),
+        ] {
+            if what == "the tile" && fits_itself {
+                continue;
+            }
+            assert!(
+                matches!(&result, Err(StoreError::Corrupt { table: "log_tiles", .. })),
+                "{change}, {what}: {result:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_proof_is_of_the_entry_that_is_there() {
+    for (trigger, change) in [
+        // An entry that fits itself, in place of another.
+        (
+            "log_entries_no_update",
+            "log_entries SET leaf_hash = (SELECT leaf_hash FROM log_entries WHERE log_index = 4) WHERE log_index = 3",
+        ),
+        ("log_head_moves_forward", "log_head SET root_hash = chain_hash"),
+    ] {
+        let fixture = Fixture::new();
+        let store = tiled(&fixture);
+        sql(&fixture.path(), &format!("DROP TRIGGER {trigger}; UPDATE {change}")).unwrap();
+        let result = store.read(|reader| reader.inclusion_proof(3, 600));
+        assert!(matches!(&result, Err(StoreError::Corrupt { .. })), "{change}: {result:?}");
+    }
+    let fixture = Fixture::new();
+    let store = tiled(&fixture);
+    let head = store.read(|reader| reader.head()).unwrap();
+    store.insert_checkpoint(300, head.root_hash, "note".to_owned(), at(3)).unwrap();
+    let result = store.read(|reader| reader.inclusion_proof(3, 300));
+    assert!(matches!(&result, Err(StoreError::Corrupt { table: "checkpoints", .. })), "{result:?}");
+}
+
+#[test]
+fn an_entry_tile_holds_what_the_leaves_say() {
+    let fixture = Fixture::new();
+    let store = tiled(&fixture);
+    tamper(&fixture, "log_entries", "kind = 2 WHERE log_index = 5");
+    let wanted = Tile::of_tree(Content::Entries, 0, 600).unwrap();
+    let result = store.read(|reader| reader.tile(&wanted));
+    assert!(matches!(&result, Err(StoreError::Corrupt { table: "log_entries", .. })), "{result:?}");
+}
