@@ -22,7 +22,7 @@ pub struct Source {
     pub committed_at: Timestamp,
     /// Whether a file was changed, or is there that git neither tracks nor ignores.
     pub dirty: bool,
-    /// The address of `origin`, without credentials.
+    /// The address of `origin`, without password, query and fragment.
     pub origin: Option<String>,
     /// The tags at the commit, in order of name.
     pub tags: Vec<String>,
@@ -36,8 +36,14 @@ impl Source {
     /// trouble, its absence included.
     pub fn read(folder: &Path) -> Result<Self, SourceError> {
         let git = |arguments: &[&str]| {
-            // Without optional locks `status` writes nothing into a repository that others work in.
             let mut command = Command::new("git");
+            // `GIT_DIR`, `GIT_WORK_TREE` and others, as hooks have them, would name another repository than the folder.
+            for (name, _) in
+                std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GIT_"))
+            {
+                command.env_remove(name);
+            }
+            // Without optional locks `status` writes nothing into a repository that others work in.
             command.env("GIT_OPTIONAL_LOCKS", "0").arg("-C").arg(folder);
             // What a user's configuration would change about the output.
             command.args(["-c", "log.showSignature=false", "-c", "column.ui=never"]);
@@ -58,6 +64,20 @@ impl Source {
         let origin = git(&["config", "--get", "remote.origin.url"]).ok().map(|url| without_credentials(&url));
         let tags = git(&["tag", "--points-at", "HEAD"])?.lines().map(str::to_owned).collect();
         Ok(Self { commit, committed_at, dirty, origin, tags })
+    }
+
+    /// The same source, where it is still what was built: at `commit`, and with `clean` without any change.
+    ///
+    /// # Errors
+    /// [`SourceError::Moved`], [`SourceError::Dirty`].
+    pub fn is(self, commit: Option<&str>, clean: bool) -> Result<Self, SourceError> {
+        match commit {
+            Some(built) if built != self.commit => {
+                Err(SourceError::Moved { built: built.to_owned(), now: self.commit })
+            }
+            _ if clean && self.dirty => Err(SourceError::Dirty { commit: self.commit }),
+            _ => Ok(self),
+        }
     }
 
     /// The source as a build identity names it: `repository` in place of git's `origin`, and the tag.
@@ -92,16 +112,21 @@ pub fn parse_seconds(text: &str) -> Option<Timestamp> {
     Timestamp::from_unix_micros(seconds.checked_mul(1_000_000)?)
 }
 
-/// A URL without user name, password or token in an `http` address: a release is public.
-fn without_credentials(url: &str) -> String {
-    for scheme in ["https://", "http://"] {
-        if let Some(rest) = url.strip_prefix(scheme) {
-            let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
-            let host = host.rsplit('@').next().unwrap_or(host);
-            return path.map_or_else(|| format!("{scheme}{host}"), |path| format!("{scheme}{host}/{path}"));
-        }
+/// A URL as it may be told to everybody: without password, query and fragment, and over http without the user, whose
+/// name is a token at times. The short form of ssh, `git@host:path`, has no place for a password.
+pub(crate) fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let Some((user, host)) = authority.rsplit_once('@') else { return format!("{scheme}://{rest}") };
+    let name = user.split(':').next().unwrap_or(user);
+    // Also `git+https` of cargo, and `helper::https` of git.
+    let lower = scheme.to_ascii_lowercase();
+    if name.is_empty() || lower.ends_with("http") || lower.ends_with("https") {
+        format!("{scheme}://{host}{path}")
+    } else {
+        format!("{scheme}://{name}@{host}{path}")
     }
-    url.to_owned()
 }
 
 /// A source that cannot be named.
@@ -122,6 +147,22 @@ pub enum SourceError {
     /// A commit's time outside of the calendar.
     #[error("the commit's time `{0}` is no time; commit again with the right clock")]
     Time(String),
+    /// Another commit was checked out after the build.
+    #[error(
+        "{built} was built, and by now {now} is checked out; build again, and leave the tree alone meanwhile"
+    )]
+    Moved {
+        /// The commit that was built.
+        built: String,
+        /// The commit that is checked out.
+        now: String,
+    },
+    /// A tree that is not the commit.
+    #[error("the tree differs from {commit}; commit, build again, and leave the tree alone meanwhile")]
+    Dirty {
+        /// The commit that is checked out.
+        commit: String,
+    },
     /// Nobody said where the source lies.
     #[error("the git repository has no remote `origin`; say where the source lies with `--repository URL`")]
     Origin,
@@ -185,6 +226,20 @@ mod tests {
     }
 
     #[test]
+    fn a_source_that_moved_since_the_build_is_refused() {
+        let folder = repository();
+        let read = || Source::read(folder.path()).unwrap();
+        let commit = read().commit;
+        assert!(read().is(Some(&commit), true).is_ok() && read().is(None, true).is_ok());
+        fs::write(folder.path().join("file"), "two").unwrap();
+        assert!(read().is(Some(&commit), false).is_ok());
+        assert!(matches!(read().is(Some(&commit), true), Err(SourceError::Dirty { .. })));
+        git(folder.path(), &["commit", "--quiet", "--all", "--message", "two"]);
+        let moved = read().is(Some(&commit), false).unwrap_err().to_string();
+        assert!(moved.contains(&commit) && moved.contains(&read().commit), "{moved}");
+    }
+
+    #[test]
     fn no_repository_and_no_commit_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(Source::read(folder.path()), Err(SourceError::Repository { .. })));
@@ -232,7 +287,19 @@ mod tests {
             ("https://token@example.org", "https://example.org"),
             ("http://a:b@c@example.org/x@y", "http://example.org/x@y"),
             ("https://example.org/a@b", "https://example.org/a@b"),
+            ("HTTPS://user:secret@example.org/r", "HTTPS://example.org/r"),
+            ("git+Https://token@example.org/r", "git+Https://example.org/r"),
+            ("https://example.org/r?private_token=secret", "https://example.org/r"),
+            ("https://example.org?private_token=a/b@c", "https://example.org"),
+            ("https://example.org/r#access_token=secret", "https://example.org/r"),
+            ("https://example.org:8443/r.git", "https://example.org:8443/r.git"),
             ("ssh://git@example.org/r", "ssh://git@example.org/r"),
+            ("ssh://git@example.org:2222/r", "ssh://git@example.org:2222/r"),
+            ("ssh://u:secret@example.org/r", "ssh://u@example.org/r"),
+            ("ssh://:secret@example.org/r", "ssh://example.org/r"),
+            ("ftp://u:a:b@c@example.org/r?x", "ftp://u@example.org/r"),
+            ("git@example.org:a/b.git", "git@example.org:a/b.git"),
+            ("file:///srv/git/r", "file:///srv/git/r"),
             ("/srv/git/r", "/srv/git/r"),
         ] {
             assert_eq!(without_credentials(url), public);

@@ -109,6 +109,12 @@ pub(super) struct IdentityArguments {
     /// The tag, where the commit has several.
     #[arg(long)]
     tag: Option<String>,
+    /// The commit that was built: refused where another is checked out by now.
+    #[arg(long, value_name = "HASH")]
+    commit: Option<String>,
+    /// Refuse a tree that differs from the commit, in place of saying so in the identity.
+    #[arg(long)]
+    clean: bool,
     /// When it was built. Default: SOURCE_DATE_EPOCH, else now.
     #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     built_at: Option<Timestamp>,
@@ -171,6 +177,7 @@ fn identity(arguments: IdentityArguments, home: &Home<'_>) -> Result<Exit, Failu
     let lockfile = Digest::of(&read(&folder.join("Cargo.lock"))?);
     let image = image_of(&arguments)?;
     let git = Source::read(folder)
+        .and_then(|source| source.is(arguments.commit.as_deref(), arguments.clean))
         .and_then(|source| source.named(arguments.repository.as_deref(), arguments.tag.as_deref()))
         .map_err(no_source)?;
     let toolchain = cargo::toolchain(folder).map_err(|error| {
