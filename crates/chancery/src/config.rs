@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use chancery_core::ids::TenantId;
+use chancery_supply::pkcs11::{KeyUri, UriError, is_uri};
 use serde::{Deserialize, Serialize};
 
 /// The name of the configuration file that `init` writes and every command looks for in the current folder.
@@ -138,6 +139,15 @@ pub enum ConfigError {
         /// Greatest value allowed.
         most: u64,
     },
+    /// A key's URI cannot be used. No part of it is shown: it may have a PIN, where none belongs.
+    #[error("`{key}` is no URI of a key in a token: {source}")]
+    KeyUri {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What is wrong.
+        #[source]
+        source: UriError,
+    },
 }
 
 impl From<config::ConfigError> for ConfigError {
@@ -196,6 +206,7 @@ pub fn load(
             return Err(ConfigError::Range { key, value, least, most });
         }
     }
+    config.check_uris()?;
     config.resolve_paths(path.parent().unwrap_or(Path::new("")));
     Ok(Loaded { config, origins })
 }
@@ -226,10 +237,21 @@ impl Config {
             *path = folder.join(&path);
         }
         for key in [&mut self.runtime_key, &mut self.log_key].into_iter().flatten() {
-            if !chancery_supply::pkcs11::is_uri(key) {
+            if !is_uri(key) {
                 *key = folder.join(&key);
             }
         }
+    }
+
+    /// Refuses here what no command could use, so that `config show` prints no PIN.
+    fn check_uris(&self) -> Result<(), ConfigError> {
+        for (key, path) in [("runtime_key", &self.runtime_key), ("log_key", &self.log_key)] {
+            if let Some(path) = path.as_ref().filter(|path| is_uri(path)) {
+                let text = path.to_string_lossy();
+                text.parse::<KeyUri>().map_err(|source| ConfigError::KeyUri { key, source })?;
+            }
+        }
+        Ok(())
     }
 
     /// The log's origin: `<log_host>/<tenant>`.
@@ -318,5 +340,18 @@ mod tests {
         assert_eq!(config.runtime_key.unwrap(), Path::new(token));
         let log = config.log_key.unwrap();
         assert!(log.is_absolute() && log.ends_with("k/log.key"));
+    }
+
+    #[test]
+    fn a_pin_in_a_uri_is_refused_and_never_shown() {
+        for uri in ["pkcs11:token=t;object=o?module-path=/m&pin-value=98765", "pkcs11:token=t;pin=98765"] {
+            for (variable, key) in [("CHANCERY_RUNTIME_KEY", "runtime_key"), ("CHANCERY_LOG_KEY", "log_key")]
+            {
+                let message = load_with(FILE, &[(variable, uri)], &[]).unwrap_err();
+                assert!(message.contains(key) && !message.contains("98765"), "{message}");
+                let message = load_with(&format!("{FILE}{key} = \"{uri}\"\n"), &[], &[]).unwrap_err();
+                assert!(message.contains(key) && !message.contains("98765"), "{message}");
+            }
+        }
     }
 }
