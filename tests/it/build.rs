@@ -176,10 +176,16 @@ fn the_workspaces_bill_of_materials_names_what_is_linked_and_nothing_else() {
     assert_eq!(cedar["purl"], format!("pkg:cargo/cedar-policy@{}", cedar["version"].as_str().unwrap()));
     for component in components {
         let own = component["name"].as_str().unwrap().starts_with("chancery");
-        assert_eq!(component["hashes"].is_null(), own, "{component}");
+        let native = !component["purl"].as_str().unwrap().starts_with("pkg:cargo/");
+        assert_eq!(component["hashes"].is_null(), own || native, "{component}");
         let license = component["licenses"][0]["expression"].as_str();
         assert!(license.is_some_and(|license| !license.contains('/')), "{component}");
     }
+    // What lists of vulnerabilities call the C in it.
+    let sqlite = named("sqlite").unwrap();
+    let cpe = format!("cpe:2.3:a:sqlite:sqlite:{}:*:*:*:*:*:*:*", sqlite["version"].as_str().unwrap());
+    assert_eq!(sqlite["cpe"], cpe);
+    assert!(named("aws-lc").unwrap()["purl"].as_str().unwrap().starts_with("pkg:github/aws/aws-lc@v"));
     // The graph is whole: it begins at the program and reaches every component.
     let mut known: BTreeSet<&str> = references.into_iter().collect();
     known.insert(bom["metadata"]["component"]["bom-ref"].as_str().unwrap());
@@ -442,7 +448,25 @@ fn the_source_is_named_as_it_is_or_not_at_all() {
     refused(&["--tag", "latest", "--image-name", "small"], "--image-digest");
     refused(&["--tag", "latest", "--image-name", "small", "--oci-layout", "out"], "oci-layout");
 
+    let commit = chosen["git"]["commit"].as_str().unwrap();
+    refused(&["--tag", "latest", "--commit", &"0".repeat(40)], "is checked out; build again");
+    release.identity(&["--tag", "latest", "--commit", commit, "--clean"]).expect(0);
+    identity();
+
+    // A hook's variables name another repository than the folder.
+    let other = Release::new();
+    other.git(&["commit", "--quiet", "--allow-empty", "--message", "two"]);
+    let mut hooked = release.chancery();
+    hooked.env("GIT_DIR", other.file("source/.git")).env("GIT_WORK_TREE", other.file("source"));
+    hooked.args(["build", "identity", "--binary", "out/small", "--sbom", "out/sbom.cdx.json", "--tag", "latest"]);
+    hooked.args(["--manifest-path", "source/Cargo.toml", "--out", "out/build-identity.json"]);
+    run(&mut hooked, ["--key", "keys/build.key.pub", "--repository", "ssh://u:secret@example.org/r"]).expect(0);
+    let here = identity();
+    assert_eq!((&here["git"]["commit"], here["git"]["dirty"].as_bool()), (&commit.into(), Some(false)));
+    assert_eq!(here["git"]["repository"], "ssh://u@example.org/r");
+
     fs::write(release.file("source/src/new.rs"), "").unwrap();
+    refused(&["--tag", "latest", "--clean"], "the tree differs from");
     let dirty = release.identity(&["--tag", "latest"]).expect(0);
     assert!(dirty.err.contains("warning: the tree differs"), "{}", dirty.err);
     assert_eq!(identity()["git"]["dirty"], true);

@@ -4,6 +4,7 @@
 //! cargo metadata   names, versions, sources, licences     of everything that the workspace could use
 //! cargo tree       the crates and edges of one package    with that package's own features, for one platform
 //! Cargo.lock       the SHA-256 of each crate's archive
+//! their folders    the version of the C that some bring   [`crate::native`]
 //! ```
 //!
 //! The graph in `cargo metadata` has the features of the whole workspace, tests included, and so names crates that a
@@ -21,6 +22,7 @@ use cargo_metadata::{Metadata, MetadataCommand, Package};
 use chancery_core::digest::Digest;
 use serde::Deserialize;
 
+use crate::native::{self, Native};
 use crate::process::{self, ProcessError};
 
 /// Which binary is asked about.
@@ -47,16 +49,19 @@ pub struct Question {
 pub struct Answer {
     /// `cargo metadata`.
     pub metadata: String,
-    /// `cargo tree`: a line for each crate, its depth, a bar, its name and version.
+    /// `cargo tree`: a line for each crate, its depth, its features, its name and version, with bars between.
     pub tree: String,
+    /// The C that crates bring, whether it is used or not.
+    pub native: BTreeMap<Id, Native>,
     /// `Cargo.lock`.
     pub lock: String,
     /// The platform.
     pub target: String,
 }
 
-/// Each line is the depth, this, and the package as `name vVERSION`, which other words may follow.
-const TREE_FORMAT: &str = "|{p}";
+/// Each line is the depth and this: features with commas between, and the package as `name vVERSION`, which other words
+/// may follow.
+const TREE_FORMAT: &str = "|{f}|{p}";
 
 /// Asks cargo. The lock file has to be up to date, and stays as it is.
 ///
@@ -91,9 +96,15 @@ pub fn ask(question: &Question) -> Result<Answer, CargoError> {
         command.arg("--no-default-features");
     }
     let tree = process::run(command.arg("--manifest-path").arg(&manifest).args(&common))?;
-    let path = parse_metadata(&metadata)?.workspace_root.join("Cargo.lock").into_std_path_buf();
+    let parsed = parse_metadata(&metadata)?;
+    let found = |package: &Package| {
+        let native = native::read(&package.name, package.manifest_path.parent()?.as_std_path())?;
+        Some(((package.name.to_string(), package.version.to_string()), native))
+    };
+    let native = parsed.packages.iter().filter_map(found).collect();
+    let path = parsed.workspace_root.join("Cargo.lock").into_std_path_buf();
     let lock = fs::read_to_string(&path).map_err(|source| CargoError::Lock { path, source })?;
-    Ok(Answer { metadata, tree, lock, target })
+    Ok(Answer { metadata, tree, native, lock, target })
 }
 
 /// `rustc --version` in one line, with the toolchain that `folder` asks for.
@@ -127,6 +138,8 @@ pub struct Crate {
     pub repository: Option<String>,
     /// What it uses directly.
     pub dependencies: BTreeSet<Id>,
+    /// The C that it brings along.
+    pub native: Option<Native>,
 }
 
 /// A program and everything in it.
@@ -184,7 +197,7 @@ pub fn linked(answer: &Answer, package: &str, bin: &str) -> Result<Linked, Cargo
         });
     }
     let mut crates = BTreeMap::new();
-    for (id, dependencies) in edges.of {
+    for (id, Node { features, dependencies }) in edges.of {
         let Some(package) = packages.get(&id) else {
             return Err(CargoError::Unknown { name: id.0, version: id.1 });
         };
@@ -197,9 +210,14 @@ pub fn linked(answer: &Answer, package: &str, bin: &str) -> Result<Linked, Cargo
         if archived && checksum.is_none() {
             return Err(CargoError::NoChecksum { name: id.0, version: id.1 });
         }
+        let native = answer.native.get(&id).filter(|_| native::brings(&id.0, &features)).cloned();
+        if native.is_none() && native::brings(&id.0, &features) {
+            return Err(CargoError::Native { name: id.0, version: id.1 });
+        }
         let license_file = package.license_file.as_ref().map(ToString::to_string);
         let (license, repository) = (package.license.clone(), package.repository.clone());
-        crates.insert(id, Crate { source, checksum, license, license_file, repository, dependencies });
+        crates
+            .insert(id, Crate { source, checksum, license, license_file, repository, dependencies, native });
     }
     Ok(Linked { root, crates })
 }
@@ -207,7 +225,14 @@ pub fn linked(answer: &Answer, package: &str, bin: &str) -> Result<Linked, Cargo
 #[derive(Default)]
 struct Edges {
     root: Option<Id>,
-    of: BTreeMap<Id, BTreeSet<Id>>,
+    of: BTreeMap<Id, Node>,
+}
+
+/// A crate in the tree.
+#[derive(Default)]
+struct Node {
+    features: BTreeSet<String>,
+    dependencies: BTreeSet<Id>,
 }
 
 /// Reads `cargo tree --prefix depth`. A subtree is printed once; where it comes again a `(*)` stands for it.
@@ -216,7 +241,8 @@ fn edges(tree: &str) -> Result<Edges, CargoError> {
     let mut path: Vec<Id> = Vec::new();
     for line in tree.lines() {
         let strange = || CargoError::Tree(line.to_owned());
-        let (depth, package) = line.split_once('|').ok_or_else(strange)?;
+        let (depth, rest) = line.split_once('|').ok_or_else(strange)?;
+        let (features, package) = rest.split_once('|').ok_or_else(strange)?;
         let depth: usize = depth.parse().map_err(|_| strange())?;
         let mut words = package.split(' ');
         let name = words.next().filter(|name| !name.is_empty()).ok_or_else(strange)?;
@@ -229,11 +255,12 @@ fn edges(tree: &str) -> Result<Edges, CargoError> {
         path.truncate(depth);
         match path.last() {
             Some(parent) => {
-                edges.of.entry(parent.clone()).or_default().insert(id.clone());
+                edges.of.entry(parent.clone()).or_default().dependencies.insert(id.clone());
             }
             None => edges.root = Some(id.clone()),
         }
-        edges.of.entry(id.clone()).or_default();
+        let node = edges.of.entry(id.clone()).or_default();
+        node.features.extend(features.split(',').filter(|name| !name.is_empty()).map(str::to_owned));
         path.push(id);
     }
     Ok(edges)
@@ -299,6 +326,16 @@ pub enum CargoError {
         /// Its version.
         version: String,
     },
+    /// C of a version that nobody knows.
+    #[error(
+        "{name} {version} brings C whose version is not where it was; a bill of materials has to name it"
+    )]
+    Native {
+        /// The crate.
+        name: String,
+        /// Its version.
+        version: String,
+    },
     /// A registry's crate without a hash.
     #[error("`Cargo.lock` has no SHA-256 for {name} {version}")]
     NoChecksum {
@@ -319,27 +356,32 @@ mod tests {
 
     #[test]
     fn a_tree_gives_each_edge_once() {
-        let tree = "0|app v0.1.0 (/some where/app)\n1|a v1.0.0\n2|b v2.0.0+x\n1|c v1.0.0\n2|a v1.0.0 (*)\n1|b v2.0.0+x";
+        let tree = "0||app v0.1.0 (/some where/app)\n1|x,y|a v1.0.0\n2||b v2.0.0+x\n1||c v1.0.0\n2|x,y|a v1.0.0 (*)\n1||b v2.0.0+x";
         let edges = edges(tree).unwrap();
         assert_eq!(edges.root, Some(id("app", "0.1.0")));
-        let of = |name: &str, version: &str| edges.of[&id(name, version)].iter().cloned().collect::<Vec<_>>();
+        let of = |name: &str, version: &str| {
+            edges.of[&id(name, version)].dependencies.iter().cloned().collect::<Vec<_>>()
+        };
         assert_eq!(of("app", "0.1.0"), [id("a", "1.0.0"), id("b", "2.0.0+x"), id("c", "1.0.0")]);
         assert_eq!(of("a", "1.0.0"), [id("b", "2.0.0+x")]);
         assert_eq!(of("c", "1.0.0"), [id("a", "1.0.0")]);
         assert_eq!(of("b", "2.0.0+x"), []);
+        assert!(edges.of[&id("a", "1.0.0")].features.iter().eq(["x", "y"]));
+        assert!(edges.of[&id("app", "0.1.0")].features.is_empty());
     }
 
     #[test]
     fn a_tree_of_another_form_is_refused() {
         for tree in [
             "app v0.1.0",
-            "x|app v0.1.0",
-            "0|app",
-            "0|app 0.1.0",
-            "1|app v0.1.0",
-            "0|a v1.0.0\n2|b v1.0.0",
-            "0|a v1.0.0\n0|b v1.0.0",
-            "0|a v1.0.0\n\n1|b v1.0.0",
+            "0|app v0.1.0",
+            "x||app v0.1.0",
+            "0||app",
+            "0||app 0.1.0",
+            "1||app v0.1.0",
+            "0||a v1.0.0\n2||b v1.0.0",
+            "0||a v1.0.0\n0||b v1.0.0",
+            "0||a v1.0.0\n\n1||b v1.0.0",
         ] {
             assert!(matches!(edges(tree), Err(CargoError::Tree(_))), "{tree}");
         }
@@ -378,6 +420,16 @@ mod tests {
             assert_eq!(linked.source.is_some(), linked.checksum.is_some(), "{id:?}");
             assert!(!linked.dependencies.contains(id), "{id:?}");
         }
+        let native = linked.crates.values().filter_map(|linked| linked.native.as_ref());
+        assert_eq!(native.map(|native| native.name).collect::<Vec<_>>(), ["aws-lc", "sqlite"]);
+        // Whoever links C says so to cargo. The C of `ring` has no name but the crate's; `aws-lc-rs` has none.
+        let metadata = parse_metadata(&answer.metadata).unwrap();
+        for package in metadata.packages.iter().filter(|package| package.links.is_some()) {
+            let linked = linked.crates.get(&id(&package.name, &package.version.to_string()));
+            let known = linked.is_none_or(|linked| linked.native.is_some());
+            let named = ["aws-lc-rs", "ring"].contains(&package.name.as_str());
+            assert!(known || named, "{} brings C that no bill of materials names", package.name);
+        }
 
         let error = super::linked(&answer, "chancery", "server").unwrap_err();
         assert!(error.to_string().contains("has no binary `server`; it has [\"chancery\"]"), "{error}");
@@ -387,6 +439,8 @@ mod tests {
             super::linked(&damaged, "chancery", "chancery"),
             Err(CargoError::NoChecksum { .. })
         ));
+        let nameless = Answer { native: BTreeMap::new(), ..answer.clone() };
+        assert!(matches!(super::linked(&nameless, "chancery", "chancery"), Err(CargoError::Native { .. })));
         let foreign = Answer { tree: answer.tree.replace("|axum v", "|axun v"), ..answer };
         assert!(matches!(super::linked(&foreign, "chancery", "chancery"), Err(CargoError::Unknown { .. })));
     }

@@ -175,6 +175,7 @@ pub(crate) mod tests {
             license_file: None,
             repository: None,
             dependencies: std::collections::BTreeSet::new(),
+            native: None,
         };
         let linked = Linked { crates: BTreeMap::from([(root.clone(), package)]), root };
         sbom::write(&linked, "chancery", "x86_64-unknown-linux-gnu", Timestamp::UNIX_EPOCH).unwrap()

@@ -16,6 +16,7 @@ pub mod cargo;
 pub mod identity;
 pub mod image;
 pub mod keyfile;
+pub mod native;
 pub mod pkcs11;
 pub mod process;
 pub mod release;

@@ -3,6 +3,7 @@
 //! ```text
 //! metadata.component   the program             bom-ref = purl = pkg:cargo/<name>@<version>
 //! components           every crate it links    ordered by bom-ref; SHA-256 and licence of each
+//!                      the C that crates bring under its own name and version, used by the crate
 //! dependencies         who uses whom           ordered by bom-ref
 //! serialNumber         UUID version 8 (RFC 9562) from the SHA-256 of the document without it
 //! ```
@@ -17,7 +18,7 @@ use chancery_core::digest::Digest;
 use chancery_core::time::Timestamp;
 use cyclonedx_bom::errors::{JsonReadError, JsonWriteError};
 use cyclonedx_bom::external_models::spdx::SpdxExpression;
-use cyclonedx_bom::models::component::{Classification, Component, Components};
+use cyclonedx_bom::models::component::{Classification, Component, Components, Cpe};
 use cyclonedx_bom::models::dependency::{Dependencies, Dependency};
 use cyclonedx_bom::models::hash::{Hash, HashAlgorithm, HashValue, Hashes};
 use cyclonedx_bom::models::license::{LicenseChoice, Licenses};
@@ -27,6 +28,8 @@ use cyclonedx_bom::models::tool::Tools;
 use cyclonedx_bom::prelude::{Bom, DateTime, Metadata, Purl, SpecVersion, UrnUuid, Validate};
 
 use crate::cargo::{Crate, Id, Linked};
+use crate::native::Native;
+use crate::source::without_credentials;
 
 /// The name that build identities give to the format.
 pub const FORMAT: &str = "CycloneDX";
@@ -54,6 +57,11 @@ pub fn write(linked: &Linked, bin: &str, target: &str, at: Timestamp) -> Result<
             .iter()
             .filter_map(|id| linked.crates.get(id).map(|package| purl(id, package)))
             .collect();
+        if let Some(native) = &package.native {
+            uses.push(native.purl.clone());
+            dependencies.push(Dependency { dependency_ref: native.purl.clone(), dependencies: Vec::new() });
+            components.push(native_component(native));
+        }
         uses.sort_unstable();
         dependencies.push(Dependency { dependency_ref: reference, dependencies: uses });
         if *id == linked.root {
@@ -146,6 +154,16 @@ fn component(id: &Id, package: &Crate) -> Component {
     component
 }
 
+/// It has no archive of its own, and so no hash: the crate's covers it.
+fn native_component(native: &Native) -> Component {
+    let purl = native.purl.clone();
+    let mut component = Component::new(Classification::Library, native.name, &native.version, Some(purl));
+    component.purl = Purl::from_str(&native.purl).ok();
+    component.cpe = native.cpe.clone().map(Cpe::from);
+    component.licenses = Some(Licenses(vec![LicenseChoice::expression(native.license)]));
+    component
+}
+
 /// The package URL. A crate that is not on crates.io says where it is: else a scanner would take a stranger's crate
 /// of the same name for it.
 ///
@@ -159,11 +177,12 @@ fn purl((name, version): &Id, package: &Crate) -> String {
             Some(git) => {
                 let (url, commit) = git.split_once('#').unwrap_or((git, ""));
                 let url = url.split('?').next().unwrap_or(url);
+                let url = without_credentials(url);
                 format!("vcs_url={}", percent_encoded(&format!("git+{url}@{commit}")))
             }
             None => {
                 let url = source.split_once('+').map_or(source, |(_, url)| url);
-                format!("repository_url={}", percent_encoded(url))
+                format!("repository_url={}", percent_encoded(&without_credentials(url)))
             }
         },
         None => match &package.repository {
@@ -283,11 +302,12 @@ mod tests {
             license_file: None,
             repository: Some("https://github.com/acme/app".to_owned()),
             dependencies: dependencies.iter().map(|name| ((*name).to_owned(), "1.0.0".to_owned())).collect(),
+            native: None,
         }
     }
 
     fn sample() -> Linked {
-        let git = "git+https://example.org/forks/b?branch=x#0123456789abcdef0123456789abcdef01234567";
+        let git = "git+https://token@example.org/forks/b?branch=x#0123456789abcdef0123456789abcdef01234567";
         let crates = BTreeMap::from(
             [
                 ("app", package(None, Some("Apache-2.0"), &["b", "a", "c"])),
@@ -335,6 +355,30 @@ mod tests {
 
         let summary = read(&bytes).unwrap();
         assert_eq!(summary.to_string(), "application 1.0.0, 3 components, x86_64-unknown-linux-gnu");
+    }
+
+    #[test]
+    fn c_that_a_crate_brings_has_its_own_name_and_version() {
+        let mut linked = sample();
+        let a = linked.crates.get_mut(&("a".to_owned(), "1.0.0".to_owned())).unwrap();
+        let purl = "pkg:generic/sqlite@3.53.2".to_owned();
+        let cpe = "cpe:2.3:a:sqlite:sqlite:3.53.2:*:*:*:*:*:*:*".to_owned();
+        let (version, license) = ("3.53.2".to_owned(), "blessing");
+        a.native =
+            Some(Native { name: "sqlite", version, purl: purl.clone(), cpe: Some(cpe.clone()), license });
+        let bytes = write(&linked, "app", "x", at("1")).unwrap();
+        let bom: Value = serde_json::from_slice(&bytes).unwrap();
+        let sqlite =
+            bom["components"].as_array().unwrap().iter().find(|one| one["name"] == "sqlite").unwrap();
+        assert_eq!((&sqlite["purl"], &sqlite["cpe"]), (&json!(purl), &json!(cpe)));
+        assert_eq!(
+            (&sqlite["version"], &sqlite["licenses"][0]["expression"]),
+            (&json!("3.53.2"), &json!("blessing"))
+        );
+        let uses = bom["dependencies"].as_array().unwrap();
+        let uses = uses.iter().find(|one| one["ref"] == "pkg:cargo/a@1.0.0").unwrap();
+        assert!(uses["dependsOn"].as_array().unwrap().contains(&json!(purl)), "{uses}");
+        assert_eq!(read(&bytes).unwrap().components, 4);
     }
 
     #[test]
