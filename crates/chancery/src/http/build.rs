@@ -38,7 +38,8 @@ struct Build<'a> {
 
 /// The build that decides here: its identity as it was signed, and its signatures.
 ///
-/// `part` gives one of the release's files byte for byte, for tools such as cosign.
+/// `part` gives one of the release's files, for tools such as cosign: the identity and the bill of materials byte for
+/// byte, the signatures as JSON written anew.
 #[utoipa::path(
     get, path = "/v1/build", operation_id = "getBuild", tag = "trust",
     params(("part" = Option<String>, Query, description = "`identity`, `signature`, `envelope` or `sbom`: that file alone")),
