@@ -12,6 +12,7 @@
 //! and folders of the build machine. There is no clock here and no environment: both are arguments.
 //! [`pkcs11`] signs with keys that stay in a token; it is the one module here with a state for the whole process.
 
+pub mod blob;
 pub mod cargo;
 pub mod identity;
 pub mod image;

@@ -7,12 +7,11 @@ use std::fs;
 
 use chancery_core::b64;
 use chancery_core::key::pem;
-use chancery_core::sigstore::{DsseBundle, MessageBundle};
 use chancery_tests::home::{Home, PASSWORD};
 use chancery_tests::program::{Said, chancery, run};
 use chancery_tests::tools::{self, Tool};
 
-use super::files::{FILE, Folder, OTHER_FILE, algorithm, attest_decision, provenance, public_half, release};
+use super::files::{Folder, algorithm, attest_decision, provenance, public_half, release};
 use super::table::{Direction, Rows};
 
 const DECISION: &str = "https://chancery.dev/decision/v1";
@@ -303,60 +302,59 @@ fn private(folder: &Folder, name: &str) {
 }
 
 fn check_their_blob(cosign: &Cosign, rows: &mut Rows) {
-    let key = cosign.folder.public_key("cosign");
-    let bundle = MessageBundle::parse(&cosign.sign_blob("cosign.key")).unwrap();
-    rows.accepted("blob, sigstore bundle, their key", &bundle.verify(FILE.as_bytes(), &key));
-    let another = cosign.folder.public_key("another");
-    rows.refused("blob, another key", &bundle.verify(FILE.as_bytes(), &another), "the bundle's hint");
-    rows.refused("blob, another blob", &bundle.verify(OTHER_FILE.as_bytes(), &key), "the bundle's digest");
+    let verify = |file: &str, key: &str, how: [&str; 2]| cosign.folder.verify(file, key, &how);
+    let bundle = ["--bundle", "signed.json"];
+    cosign.sign_blob("cosign.key");
+    rows.accepted("blob, sigstore bundle, their key", &verify("file", "cosign", bundle));
+    rows.refused("blob, another key", &verify("file", "another", bundle), "the bundle's hint");
+    rows.refused("blob, another blob", &verify("other", "cosign", bundle), "the bundle's digest");
 
-    let bundle = MessageBundle::parse(&cosign.sign_blob("p256")).unwrap();
-    let key = cosign.folder.public_key("p256");
-    rows.accepted("blob, sigstore bundle, our key file", &bundle.verify(FILE.as_bytes(), &key));
+    cosign.sign_blob("p256");
+    rows.accepted("blob, sigstore bundle, our key file", &verify("file", "p256", bundle));
 
     cosign.sign_blob_the_old_way("cosign.key", "file");
-    let key = cosign.folder.public_key("cosign");
-    let signature = b64::decode(&cosign.folder.read("old.sig")).unwrap();
-    rows.accepted("blob, `.sig`", &key.verify(FILE.as_bytes(), &signature));
-    rows.refused(
-        "blob, `.sig`, another blob",
-        &key.verify(OTHER_FILE.as_bytes(), &signature),
-        "does not match",
-    );
-    let legacy = MessageBundle::parse(cosign.folder.read("old.json").as_bytes());
+    let signature = ["--signature", "old.sig"];
+    rows.accepted("blob, `.sig`", &verify("file", "cosign", signature));
+    rows.refused("blob, `.sig`, another blob", &verify("other", "cosign", signature), "does not match");
+    let legacy = verify("file", "cosign", ["--bundle", "old.json"]);
     rows.refused("blob, legacy bundle", &legacy, "not a sigstore bundle v0.3");
 }
 
 fn check_their_attestation(cosign: &Cosign, rows: &mut Rows) {
     let folder = &cosign.folder;
-    let text = cosign.attest_blob("cosign.key");
-    let bundle = DsseBundle::parse(&text).unwrap();
-    let verified = bundle.verify(&folder.public_key("cosign"));
+    let text = String::from_utf8(cosign.attest_blob("cosign.key")).unwrap();
+    let verify = |file: &str, key: &str, bundle: &str, kind: &str| {
+        folder.verify(file, key, &["--bundle", bundle, "--type", kind, "-o", "json"])
+    };
+    let verified = verify("file", "cosign", "signed.json", DECISION);
     rows.accepted("attestation, DSSE in a sigstore bundle", &verified);
-    let statement: serde_json::Value = serde_json::from_slice(verified.unwrap().bytes()).unwrap();
-    assert_eq!(statement["predicateType"], DECISION);
-    let another = bundle.verify(&folder.public_key("another"));
+    assert_eq!(verified.json()["predicate"]["a"], 1);
+    let another = verify("file", "another", "signed.json", DECISION);
     rows.refused("attestation, another key", &another, "the bundle's hint");
-    let changed = String::from_utf8(text).unwrap().replacen("application/vnd.in-toto+json", "text/plain", 1);
-    let changed = DsseBundle::parse(changed.as_bytes()).unwrap().verify(&folder.public_key("cosign"));
+    let another = verify("other", "cosign", "signed.json", DECISION);
+    rows.refused("attestation, another blob", &another, "the statement is about other files");
+    let another = verify("file", "cosign", "signed.json", "https://chancery.dev/override/v1");
+    rows.refused("attestation, another type", &another, "was asked for");
+    folder.write("changed.json", text.replacen("application/vnd.in-toto+json", "text/plain", 1));
+    let changed = verify("file", "cosign", "changed.json", DECISION);
     rows.refused("attestation, another payload type", &changed, "the bundle's envelope does not hold");
-    let as_blob = MessageBundle::parse(&fs::read(folder.file("signed.json")).unwrap());
+    let as_blob = folder.verify("file", "cosign", &["--bundle", "signed.json"]);
     rows.refused("attestation, read as a blob's bundle", &as_blob, "not a sigstore bundle v0.3");
 }
 
 /// With an Ed25519 key this cosign writes bundles that it does not accept itself.
 fn refuse_their_ed25519(cosign: &Cosign, rows: &mut Rows) {
     let folder = &cosign.folder;
-    let without_digest = cosign.sign_blob("ed25519");
+    cosign.sign_blob("ed25519");
     cosign.verify_blob("ed25519", "signed.json", "file").expect(1);
-    let without_digest = MessageBundle::parse(&without_digest);
+    let without_digest = folder.verify("file", "ed25519", &["--bundle", "signed.json"]);
     rows.refused(
         "blob, sigstore bundle without a digest (Ed25519)",
         &without_digest,
         "not a sigstore bundle v0.3",
     );
-    let prehashed = DsseBundle::parse(&cosign.attest_blob("ed25519")).unwrap();
-    let prehashed = prehashed.verify(&folder.public_key("ed25519"));
+    cosign.attest_blob("ed25519");
+    let prehashed = folder.verify("file", "ed25519", &["--bundle", "signed.json", "--type", DECISION]);
     rows.refused("attestation, Ed25519ph", &prehashed, "the bundle's envelope does not hold");
 }
 

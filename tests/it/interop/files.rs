@@ -8,7 +8,7 @@ use chancery_core::canonical::to_canonical;
 use chancery_core::key::{PublicKey, SigningKey};
 use chancery_core::sigstore::MessageBundle;
 use chancery_tests::home::{Home, PASSWORD};
-use chancery_tests::program::{self, chancery, run};
+use chancery_tests::program::{self, Said, chancery, run};
 use chancery_tests::server::Server;
 use tempfile::TempDir;
 
@@ -78,6 +78,12 @@ impl Folder {
         let bundle = MessageBundle::sign(FILE.as_bytes(), &self.private_key(key)).unwrap();
         self.write(&format!("file.{key}.json"), to_canonical(&bundle).unwrap().as_bytes());
         self.write(&format!("file.{key}.sig"), chancery_core::b64::encode(&bundle.signature().0));
+    }
+
+    /// What the program says of a file, `key.pub` and a signature.
+    pub(super) fn verify(&self, file: &str, key: &str, how: &[&str]) -> Said {
+        let key = format!("{key}.pub");
+        run(chancery(self.path()).args(["build", "verify", file, "--key", &key]), how)
     }
 
     /// The bytes of `file.KEY.sig`.

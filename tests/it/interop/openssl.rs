@@ -8,7 +8,7 @@ use chancery_core::key::{Signer as _, SigningKey};
 use chancery_tests::program::{Said, chancery, run};
 use chancery_tests::tools::{self, Tool};
 
-use super::files::{FILE, Folder, algorithm, attest_decision};
+use super::files::{Folder, algorithm, attest_decision};
 use super::table::{Direction, Rows};
 
 /// Checks a raw signature over a file.
@@ -97,9 +97,10 @@ fn chancery_checks_what_openssl_signed() {
             "theirs.der",
         ];
         make(&[&sign[..], prehash].concat());
-        let signature = fs::read(folder.file("raw")).unwrap();
-        rows.accepted(&format!("signature, {kind}"), &key.verify(FILE.as_bytes(), &signature));
-        let another = folder.public_key(name).verify(FILE.as_bytes(), &signature);
+        folder.write("theirs.sig", b64::encode(&fs::read(folder.file("raw")).unwrap()));
+        let by = ["--signature", "theirs.sig"];
+        rows.accepted(&format!("signature, {kind}"), &folder.verify("file", "theirs", &by));
+        let another = folder.verify("file", name, &by);
         rows.refused(&format!("signature, {kind}, another key"), &another, "does not match");
     }
 

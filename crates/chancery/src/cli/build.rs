@@ -1,5 +1,6 @@
 //! `chancery build sbom|identity|sign|verify`: the files of a release (formats §8), for its pipeline and its readers.
 
+mod blob;
 mod release;
 
 use std::io::Write;
@@ -34,7 +35,7 @@ pub(super) enum Command {
     Identity(IdentityArguments),
     /// Sign a build identity, or any other file, so that cosign can check it.
     Sign(release::SignArguments),
-    /// Check a release: its signatures, its program, its bill of materials.
+    /// Check a release: its signatures, its program, its bill of materials. Or any file with a signature.
     Verify(release::VerifyArguments),
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::super::open::Home;
 use super::super::{Exit, Failure, signer};
+use super::blob::{self, Proof};
 use super::{existing, folder_of, parse_public, read, write_new};
 
 /// Arguments of `build sign`.
@@ -30,17 +31,23 @@ pub(in crate::cli) struct SignArguments {
 /// Arguments of `build verify`.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct VerifyArguments {
-    /// The folder of the release, or its build-identity.json; the signatures lie beside it.
+    /// The folder of the release, or its build-identity.json, with the signatures beside it; or any file, with
+    /// `--bundle` or `--signature`.
     #[arg(default_value = ".")]
     release: PathBuf,
-    /// The build key that is trusted: its public half, got by another way.
+    /// The key that is trusted: its public half, got by another way.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    #[command(flatten)]
+    proof: Proof,
+    /// The bundle is an attestation: a statement of this type about the file.
+    #[arg(long = "type", value_name = "URI", requires = "bundle")]
+    kind: Option<String>,
     /// The program. Default: the file of the name that was signed, in the same folder.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "proof")]
     binary: Option<PathBuf>,
     /// The bill of materials. Default: sbom.cdx.json in the same folder.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "proof")]
     sbom: Option<PathBuf>,
 }
 
@@ -88,6 +95,10 @@ pub(in crate::cli) fn sign(arguments: &SignArguments, home: &Home<'_>) -> Result
 pub(in crate::cli) fn verify(arguments: &VerifyArguments, home: &Home<'_>) -> Result<Exit, Failure> {
     let pem = read(&arguments.key)?;
     let key = parse_public(&arguments.key, &String::from_utf8_lossy(&pem))?;
+    if arguments.proof.is_given() {
+        let kind = arguments.kind.as_deref();
+        return blob::verify(&arguments.release, &arguments.proof, kind, &key, home);
+    }
     let file = if arguments.release.is_dir() {
         arguments.release.join(release::IDENTITY)
     } else {
