@@ -44,7 +44,7 @@ pub enum Change {
         key: KeyId,
         /// The first index at which it counts for nothing.
         from_index: u64,
-        /// Why; 1 to 4,000 characters.
+        /// Why; 1 to 4,000 characters, none of them a control character.
         reason: String,
     },
     /// Gives a key another end.
@@ -80,7 +80,7 @@ pub struct Objection {
     pub pointer: String,
     /// What would be right.
     pub expected: String,
-    /// What is there.
+    /// What is there, control characters escaped.
     pub found: String,
 }
 
@@ -218,6 +218,10 @@ impl Keyring {
                 let said = (1..=REASON_MAX).contains(&length);
                 let expected = "a reason of 1 to 4,000 characters";
                 objections.require(said, "keyring.revocation", &pointer, expected, length);
+                // Whoever signs reads it at a terminal, where a line of its own could pass for one of the program's.
+                let plain = !revoked.reason.chars().any(char::is_control);
+                let expected = "a reason without control characters";
+                objections.require(plain, "keyring.revocation", &pointer, expected, &revoked.reason);
             }
         }
     }
@@ -283,7 +287,7 @@ fn review_keys(next: &KeyringVersion, objections: &mut Objections) {
         let shaped = (1..=SUBJECT_MAX).contains(&entry.subject.chars().count())
             && !entry.subject.chars().any(char::is_control);
         let expected = "1 to 200 characters, none of them a control character";
-        objections.require(shaped, "keyring.subject", &at("subject"), expected, entry.subject.escape_debug());
+        objections.require(shaped, "keyring.subject", &at("subject"), expected, &entry.subject);
         let span_ms = entry.valid_until.saturating_diff_ms(entry.valid_from);
         let spans = (1..=VALIDITY_MAX_MS).contains(&span_ms);
         let expected = format!("after {}, by at most ten years", entry.valid_from);
@@ -331,8 +335,10 @@ struct Objections(Vec<Objection>);
 
 impl Objections {
     fn add(&mut self, code: &'static str, pointer: &str, expected: impl ToString, found: impl ToString) {
-        let pointer = pointer.to_owned();
-        self.0.push(Objection { code, pointer, expected: expected.to_string(), found: found.to_string() });
+        let (pointer, expected) = (pointer.to_owned(), expected.to_string());
+        // It stands in a draft of somebody else's: shown, never obeyed.
+        let found = found.to_string().escape_debug().to_string();
+        self.0.push(Objection { code, pointer, expected, found });
     }
 
     fn require(
