@@ -14,7 +14,6 @@ use crate::edge::Clock;
 use crate::error::{store_cause, store_code, store_detail};
 use crate::failure::{Cause, Failure, Fault, summary};
 use crate::home::Home;
-use crate::records::{Records, RecordsError};
 use crate::runtime::{OpenError, Runtime, read_keyring, read_root};
 use chancery_core::b64;
 use chancery_core::checkpoint::SignedCheckpoint;
@@ -24,19 +23,23 @@ use chancery_core::ids::{PolicyId, TenantId};
 use chancery_core::key::{KeyId, PublicKey, SignError, Signer};
 use chancery_core::keyring::{
     DraftError, Keyring, KeyringError, KeyringVersion, Moment, Objection, Role, RootKey, RootPub,
+    RootPubError,
 };
 use chancery_core::sigstore::MessageBundle;
 use chancery_core::statement::{Statement, StatementError};
 use chancery_core::time::Timestamp;
 use chancery_store::{
-    Appended, Body, NewEntry, NewKeyring, Reader, Rejected, Settings, Store, StoreError, SubmitError,
+    Appended, Body, NewEntry, NewKeyring, Reader, Rejected, Store, StoreError, SubmitError,
 };
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
-/// How many entries are read at once while signatures are counted.
-const ENTRIES_AT_ONCE: u64 = 1_024;
+mod loss;
+
+pub use loss::{Loss, revokes};
+
+use loss::LossCount;
 
 /// An envelope for a drafted version, without signatures.
 ///
@@ -120,29 +123,102 @@ pub struct LoggedVersion {
     pub version: u64,
     /// Where it stands.
     pub log: LogPosition,
+    /// What it took away.
+    pub loss: Loss,
     /// A checkpoint that covers it; none where the log's key is not good any more, or nobody has it here.
     pub checkpoint: Option<SignedCheckpoint>,
 }
 
+/// Judges a version against the keyring that it has to follow, its signatures included.
+///
+/// # Errors
+/// [`TrustError`]: of another log, logged already, not the next one, signed by too few, or against the rules.
+pub fn check(keyring: &Keyring, envelope: &Envelope, at: Moment) -> Result<(), TrustError> {
+    judge(keyring, envelope, at, true).map(drop)
+}
+
+/// The keyring with the next version. The chain first: what does not follow was made for another keyring, and its
+/// faults are none of its own.
+fn judge(keyring: &Keyring, envelope: &Envelope, at: Moment, signed: bool) -> Result<Keyring, TrustError> {
+    let next = read(envelope)?.predicate;
+    let newest = keyring.newest().predicate();
+    if next.tenant != newest.tenant || next.log_origin != newest.log_origin {
+        return Err(TrustError::OtherLog { tenant: next.tenant, origin: next.log_origin });
+    }
+    let record = envelope.record_id();
+    let versions = keyring.versions();
+    if let Some(version) = versions.iter().find(|version| version.record() == record) {
+        return Err(TrustError::Logged {
+            version: version.predicate().version,
+            index: version.index(),
+            record,
+        });
+    }
+    let versions = versions.iter().map(|version| (version.index(), version.envelope().clone()));
+    let after = Keyring::chain(&versions.chain([(at.size, envelope.clone())]).collect::<Vec<_>>())?;
+    if signed {
+        after.check_signatures()?;
+    }
+    let faults: Vec<Fault> = keyring.review(&next, at).into_iter().map(Fault::from).collect();
+    if faults.is_empty() { Ok(after) } else { Err(TrustError::Rules { faults }) }
+}
+
 impl Runtime {
+    /// As [`Runtime::append_keyring_within`], however many entries it takes away.
+    ///
+    /// # Errors
+    /// The same, but for [`TrustError::Loss`].
+    pub fn append_keyring(&self, envelope: &Envelope) -> Result<LoggedVersion, TrustError> {
+        self.append_keyring_within(envelope, u64::MAX)
+    }
+
     /// Logs a keyring version that its root keys have signed, puts it in force and signs a checkpoint. Blocks.
     ///
-    /// Durable once it returns, and every later record is judged by it.
+    /// At most `accepted` entries of the log may be lost by it; those that are recorded at the very moment are counted
+    /// in the answer. Durable once it returns, and every later record is judged by it.
     ///
     /// # Errors
     /// [`TrustError`] says everything that speaks against it; nothing is logged then.
-    pub fn append_keyring(&self, envelope: &Envelope) -> Result<LoggedVersion, TrustError> {
+    pub fn append_keyring_within(
+        &self,
+        envelope: &Envelope,
+        accepted: u64,
+    ) -> Result<LoggedVersion, TrustError> {
         let inner = &self.inner;
+        // A long log is counted before checkpoints have to wait for it.
+        let mut weighed = weigh(&inner.store, inner.clock.now(), envelope, true)?;
         // Nothing is signed between the entry and the moment from which it is known here.
         let mut publisher = inner.publisher.lock().unwrap_or_else(PoisonError::into_inner);
-        let (version, appended) = log(&inner.store, &inner.settings, inner.clock.now(), envelope)?;
+        let (version, appended, loss) =
+            log(&inner.store, inner.clock.now(), envelope, &mut weighed.count, accepted)?;
         inner.refresh()?;
         let checkpoint = inner.publish_with(&mut publisher).unwrap_or_else(|error| {
             tracing::warn!(%error, version, "the keyring version is logged, and no checkpoint covers it yet");
             None
         });
-        Ok(LoggedVersion { version, log: position(&appended), checkpoint })
+        Ok(LoggedVersion { version, log: position(&appended), loss, checkpoint })
     }
+
+    /// What logging a version would come to now, whoever has signed it so far. Nothing is logged. Blocks.
+    ///
+    /// # Errors
+    /// As [`Runtime::append_keyring`], missing signatures aside.
+    pub fn rehearse_keyring(&self, envelope: &Envelope) -> Result<Rehearsal, TrustError> {
+        let inner = &self.inner;
+        let Weighed { version, size, loss, .. } = weigh(&inner.store, inner.clock.now(), envelope, false)?;
+        Ok(Rehearsal { version, index: size, loss })
+    }
+}
+
+/// What logging a keyring version would come to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rehearsal {
+    /// Its number.
+    pub version: u64,
+    /// Where it would stand now.
+    pub index: u64,
+    /// What it takes away.
+    pub loss: Loss,
 }
 
 /// A log in the hands of those who hold its root keys: no key of a server is needed, and none is used.
@@ -185,55 +261,76 @@ impl Custody {
     /// Durable once it returns.
     ///
     /// # Errors
-    /// As [`Runtime::append_keyring`].
-    pub fn submit(&self, envelope: &Envelope) -> Result<LoggedVersion, TrustError> {
-        let (version, appended) = log(&self.store, self.store.settings(), self.clock.now(), envelope)?;
-        Ok(LoggedVersion { version, log: position(&appended), checkpoint: None })
+    /// As [`Runtime::append_keyring_within`].
+    pub fn submit(&self, envelope: &Envelope, accepted: u64) -> Result<LoggedVersion, TrustError> {
+        let mut weighed = weigh(&self.store, self.clock.now(), envelope, true)?;
+        let (version, appended, loss) =
+            log(&self.store, self.clock.now(), envelope, &mut weighed.count, accepted)?;
+        Ok(LoggedVersion { version, log: position(&appended), loss, checkpoint: None })
     }
 }
 
-/// Checks a version and logs it.
-fn log(
+/// A version that nothing speaks against, with what it takes away from the log as it was then.
+struct Weighed {
+    version: u64,
+    size: u64,
+    count: LossCount,
+    loss: Loss,
+}
+
+/// Judges a version as the next one of the log, and counts what it takes away.
+fn weigh(store: &Store, now: Timestamp, envelope: &Envelope, signed: bool) -> Result<Weighed, TrustError> {
+    let (before, after, size) = judge_here(store, now, envelope, signed)?;
+    let next = after.newest().predicate();
+    let mut count = LossCount::new(&before, next);
+    let loss = count.read_to(store, size)?;
+    Ok(Weighed { version: next.version, size, count, loss })
+}
+
+/// Judges a version as the next one of the log: its keyring before and after, and the log's size.
+fn judge_here(
     store: &Store,
-    settings: &Settings,
     now: Timestamp,
     envelope: &Envelope,
-) -> Result<(u64, Appended), TrustError> {
-    let next = read(envelope)?.predicate;
-    if next.tenant != settings.tenant || next.log_origin != settings.log_origin {
-        return Err(TrustError::OtherLog { tenant: next.tenant, origin: next.log_origin });
+    signed: bool,
+) -> Result<(Keyring, Keyring, u64), TrustError> {
+    let (before, size) = store.read(|reader| Ok((read_keyring(reader)?, reader.head()?.size)))?;
+    let before = before.map_err(TrustError::Damaged)?;
+    let after = judge(&before, envelope, Moment { now, size }, signed)?;
+    let lost = store.read(|reader| policies_lost(reader, &before, &after))?;
+    if lost.is_empty() { Ok((before, after, size)) } else { Err(TrustError::InForce { policies: lost }) }
+}
+
+/// Logs a version that was weighed; it is judged again, because the log may have gone on.
+fn log(
+    store: &Store,
+    now: Timestamp,
+    envelope: &Envelope,
+    count: &mut LossCount,
+    accepted: u64,
+) -> Result<(u64, Appended, Loss), TrustError> {
+    let (_, after, size) = judge_here(store, now, envelope, true)?;
+    let loss = count.read_to(store, size)?;
+    if loss.total() > accepted {
+        return Err(TrustError::Loss { loss, accepted });
     }
-    let (keyring, size) = store.read(|reader| Ok((read_keyring(reader)?, reader.head()?.size)))?;
-    let mut keyring = keyring.map_err(TrustError::Damaged)?;
-    let record = envelope.record_id();
-    if let Some(version) = keyring.versions().iter().find(|version| version.record() == record) {
-        return Err(TrustError::Logged {
-            version: version.predicate().version,
-            index: version.index(),
-            record,
-        });
-    }
-    let faults: Vec<Fault> =
-        keyring.review(&next, Moment { now, size }).into_iter().map(Fault::from).collect();
-    let before = keyring.clone();
-    // The chain first: what does not follow was made for another keyring, and its faults are none of its own.
-    keyring.push(size, envelope)?;
-    if !faults.is_empty() {
-        return Err(TrustError::Rules { faults });
-    }
-    let lost = store.read(|reader| policies_lost(reader, &before, &keyring))?;
-    if !lost.is_empty() {
-        return Err(TrustError::InForce { policies: lost });
-    }
+    let next = after.newest().predicate();
     let appended = store.submit_blocking(NewEntry {
         payload: envelope.payload.0.clone(),
         signatures: envelope.signatures.clone(),
-        record_id: record,
+        record_id: envelope.record_id(),
         claimed_at: next.issued_at,
         body: Body::Keyring(NewKeyring { version: next.version, expires_at: next.expires_at }),
     })?;
-    tracing::info!(version = next.version, index = appended.index(), "keyring version logged");
-    Ok((next.version, appended))
+    tracing::info!(
+        version = next.version,
+        index = appended.index(),
+        lost = loss.total(),
+        "keyring version logged"
+    );
+    // It is logged whatever comes of this.
+    let loss = count.read_to(store, appended.index()).unwrap_or(loss);
+    Ok((next.version, appended, loss))
 }
 
 /// The policies in force whose activation or bundle would not hold any more: a server could not start with them.
@@ -263,27 +360,6 @@ fn policies_lost(
     Ok(lost)
 }
 
-impl Records {
-    /// How many entries from `from` on this key has signed: what a revocation from there takes away.
-    ///
-    /// # Errors
-    /// [`RecordsError`] when the store cannot be read.
-    pub fn signed_from(&self, key: &KeyId, from: u64) -> Result<u64, RecordsError> {
-        let size = self.store.read(|reader| Ok(reader.head()?.size))?;
-        let mut count: u64 = 0;
-        let mut at = from;
-        while at < size {
-            let to = size.min(at.saturating_add(ENTRIES_AT_ONCE));
-            let entries = self.store.read(|reader| reader.entries(at..to))?;
-            let signed = |entry: &&chancery_store::Entry| entry.signatures.iter().any(|it| it.keyid == *key);
-            count = count
-                .saturating_add(u64::try_from(entries.iter().filter(signed).count()).unwrap_or(u64::MAX));
-            at = to;
-        }
-        Ok(count)
-    }
-}
-
 impl From<Objection> for Fault {
     fn from(objection: Objection) -> Self {
         let Objection { code, pointer, expected, found } = objection;
@@ -301,14 +377,16 @@ pub fn root_pub(keys: Vec<PublicKey>, threshold: u32) -> Result<RootPub, TrustEr
         let fault = Fault { pointer: None, code: "keyring.root_keys", expected, found };
         TrustError::Rules { faults: vec![fault] }
     };
-    if count > chancery_core::keyring::ROOT_KEYS_MAX {
-        return Err(rule(
-            format!("at most {} root keys", chancery_core::keyring::ROOT_KEYS_MAX),
-            count.to_string(),
-        ));
+    let most = chancery_core::keyring::ROOT_KEYS_MAX;
+    if count > most {
+        return Err(rule(format!("at most {most} root keys"), count.to_string()));
     }
-    RootPub::new(keys, threshold)
-        .map_err(|error| rule("distinct keys, and 1 to all of them to sign".to_owned(), error.to_string()))
+    RootPub::new(keys, threshold).map_err(|error| match error {
+        RootPubError::Threshold { .. } => {
+            rule(format!("a threshold from 1 to {count}, the number of keys"), threshold.to_string())
+        }
+        other => rule("keys of which none is there twice, at least one".to_owned(), other.to_string()),
+    })
 }
 
 /// Why a keyring version is not signed or not logged.
@@ -354,6 +432,14 @@ pub enum TrustError {
     InForce {
         /// The policies.
         policies: Vec<PolicyId>,
+    },
+    /// It takes more away than was accepted.
+    #[error("it takes away {loss}; at most {accepted} were accepted")]
+    Loss {
+        /// What it takes away.
+        loss: Loss,
+        /// How many entries may be lost.
+        accepted: u64,
     },
     /// The key is no root key.
     #[error("the key {key} is a root key neither of the newest version nor of the next one")]
@@ -413,7 +499,9 @@ impl Failure for TrustError {
             Self::Keyring(
                 KeyringError::Version { .. } | KeyringError::Previous { .. } | KeyringError::Index { .. },
             ) => Cause::Conflict,
-            Self::Logged { .. } | Self::InForce { .. } | Self::Rejected(_) => Cause::Conflict,
+            Self::Logged { .. } | Self::InForce { .. } | Self::Loss { .. } | Self::Rejected(_) => {
+                Cause::Conflict
+            }
             Self::Keyring(KeyringError::Statement { .. }) => Cause::Caller,
             Self::OtherLog { .. } | Self::Keyring(_) | Self::NotRoot { .. } => Cause::Refused,
             Self::Sign(_) => Cause::Unavailable,
@@ -431,6 +519,7 @@ impl Failure for TrustError {
             Self::Keyring(error) => error.check_id(),
             Self::Rules { .. } => "keyring.rule",
             Self::InForce { .. } => "keyring.in_force",
+            Self::Loss { .. } => "keyring.loss",
             Self::NotRoot { .. } => "keyring.root",
             Self::Sign(_) => "runtime.key",
             Self::Damaged(_) => "trust.keyring",

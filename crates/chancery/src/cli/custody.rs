@@ -6,22 +6,27 @@
 //! ```
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chancery_core::checkpoint::SignedCheckpoint;
 use chancery_core::dsse::Envelope;
-use chancery_core::key::{KeyId, Signer};
+use chancery_core::ids::TenantId;
+use chancery_core::key::Signer;
 use chancery_core::keyring::{Change, Keyring, KeyringVersion, Moment};
+use chancery_runtime::keys::{self, KeyError};
 use chancery_runtime::records::Records;
-use chancery_runtime::trust::{self, Custody, TrustError};
+use chancery_runtime::trust::{self, Custody, Loss, TrustError};
 use chancery_runtime::{Failure as _, KeyName};
 use chancery_supply::pkcs11;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::open::{Home, home_of};
+use super::output::foreign;
 use super::{Exit, Failure, init, password, plan, signer};
+use crate::config::Loaded;
 
 /// The variable that holds the password of a root key.
 pub(super) const ROOT_PASSWORD_VARIABLE: &str = "CHANCERY_ROOT_PASSWORD";
@@ -38,6 +43,9 @@ pub(super) struct Source {
     /// The root keys that were handed over by another way. Default: those in the folder `trust`.
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
+    /// Whose keyring it has to be. Default: the configuration's tenant and log, where there is one.
+    #[arg(long)]
+    tenant: Option<TenantId>,
 }
 
 /// Root keys that sign here.
@@ -64,6 +72,16 @@ pub(super) struct Signing {
     /// Show what would be signed, and sign nothing.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    acceptance: Acceptance,
+}
+
+/// What may be lost.
+#[derive(Debug, clap::Args)]
+pub(super) struct Acceptance {
+    /// How many entries of the log a revocation may take away. Default: a question at the terminal, else none.
+    #[arg(long, value_name = "N")]
+    accept_loss: Option<u64>,
 }
 
 impl RootKeys {
@@ -93,7 +111,18 @@ pub(super) fn open_root(
     }
     let what = format!("the root key `{reference}`");
     let password = password::find(home.output, &what, password_file, ROOT_PASSWORD_VARIABLE, false)?;
-    signer::open_with(path, &password, home)
+    match keys::load(path, &password) {
+        Ok(key) => Ok(Arc::new(key)),
+        Err(KeyError::WrongPassword { .. }) => Err(Failure::new(
+            Exit::NotAuthorised,
+            format!("key.password: the password does not open {what}"),
+        )
+        .help(format!(
+            "root keys have passwords of their own: from `--root-password-file`, else from `{ROOT_PASSWORD_VARIABLE}`, \
+             else from a prompt"
+        ))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The versions as the API gives them.
@@ -139,6 +168,7 @@ impl Known {
             }
         };
         known.check_root(source, home)?;
+        known.check_log(source, home)?;
         // Versions of a file say nothing of what came after them.
         known.size = known.size.filter(|size| *size > known.keyring.newest().index());
         Ok(known)
@@ -162,10 +192,73 @@ impl Known {
         self.keyring.check_root(&root).map_err(|error| does_not_hold(error.check_id(), &error))
     }
 
+    /// Whether it is of the log that is meant: the same people may hold the root keys of several.
+    fn check_log(&self, source: &Source, home: &Home<'_>) -> Result<(), Failure> {
+        let newest = self.keyring.newest().predicate();
+        let (tenant, origin) = match (&source.tenant, home.configuration(&[])) {
+            (Some(tenant), _) => (tenant.clone(), None),
+            (None, Ok(Loaded { config, .. })) => {
+                let origin = format!("{}/{}", config.log_host, config.tenant);
+                (config.tenant, Some(origin))
+            }
+            (None, Err(_)) => return Ok(()),
+        };
+        if tenant == newest.tenant && origin.as_ref().is_none_or(|origin| *origin == newest.log_origin) {
+            return Ok(());
+        }
+        let wanted = origin.map(|origin| format!(" and the log `{origin}`")).unwrap_or_default();
+        Err(Failure::new(
+            Exit::VerificationFailed,
+            format!(
+                "keyring.chain: the keyring is of the tenant `{}` and the log `{}`, not of the tenant `{tenant}`{wanted}",
+                newest.tenant,
+                foreign(&newest.log_origin),
+            ),
+        )
+        .help("if it is the other log's that you mean, name its tenant with `--tenant`"))
+    }
+
+    /// What a version takes away from the log as it is now, where the log is at hand.
+    fn loss(
+        &self,
+        envelope: &Envelope,
+        next: &KeyringVersion,
+        home: &Home<'_>,
+    ) -> Result<Option<Loss>, Failure> {
+        if !trust::revokes(&self.keyring, next) {
+            return Ok(Some(Loss::default()));
+        }
+        match (&self.records, &home.server) {
+            (Some(records), _) => Ok(Some(records.loss(&self.keyring, next)?)),
+            (None, Some(server)) => {
+                let path = format!("{KEYRING}?dry_run=true");
+                match server.post_json::<Logged>(&path, &json!(envelope).to_string()) {
+                    Ok((_, rehearsed)) => Ok(Some(rehearsed.lost)),
+                    // Whoever signs need not be one who may submit.
+                    Err(failure) if failure.exit == Exit::NotAuthorised => Ok(None),
+                    Err(failure) => Err(failure),
+                }
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
     /// What a version changes, in words.
-    pub(super) fn plan(&self, next: &KeyringVersion, home: &Home<'_>) -> String {
-        let signed = |key: &KeyId, from| self.records.as_ref().and_then(|it| it.signed_from(key, from).ok());
-        plan::describe(self.keyring.newest().predicate(), next, home.edge.clock.now(), signed)
+    fn plan(&self, next: &KeyringVersion, loss: Option<Loss>, home: &Home<'_>) -> String {
+        plan::describe(self.keyring.newest().predicate(), next, home.edge.clock.now(), loss)
+    }
+
+    /// The log's size: that of the log here, else as far as the server's newest checkpoint covers it.
+    pub(super) fn log_size(&self, home: &Home<'_>) -> Result<Option<u64>, Failure> {
+        match (self.size, &home.server) {
+            (None, Some(server)) => {
+                let note = server.get_text(&format!("{}/checkpoint", server.log()?), &Vec::new())?;
+                let signed =
+                    SignedCheckpoint::parse_unverified(&note).map_err(|error| server.broken(&error))?;
+                Ok(Some(signed.checkpoint().size))
+            }
+            (size, _) => Ok(size),
+        }
     }
 
     fn moment(&self, home: &Home<'_>) -> Moment {
@@ -197,8 +290,8 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// A keyring that can be verified without a log.
-pub(super) fn source(keyring: Option<PathBuf>, root: Option<PathBuf>) -> Source {
-    Source { keyring, root }
+pub(super) fn source(keyring: Option<PathBuf>, root: Option<PathBuf>, tenant: Option<TenantId>) -> Source {
+    Source { keyring, root, tenant }
 }
 
 /// Drafts, shows, signs, and submits or writes the next version. `changes` are made with the newest version known.
@@ -212,12 +305,17 @@ pub(super) fn propose(
     let draft = known.keyring.draft(&changes, known.moment(home)).map_err(TrustError::from)?;
     let mut envelope = trust::unsigned(&draft)?;
     let next = &draft.predicate;
-    let plan = known.plan(next, home);
+    let loss = known.loss(&envelope, next, home)?;
+    let plan = known.plan(next, loss, home);
     if signing.dry_run {
         home.output.print(next, |_| plan)?;
         return Ok(Exit::Ok);
     }
     home.output.say(&plan);
+    let accepted = match &signing.draft {
+        Some(_) => 0,
+        None => accept(loss, &signing.acceptance, home)?,
+    };
     for key in signing.keys.open(home)? {
         trust::sign(&known.keyring, &mut envelope, key.as_ref())?;
     }
@@ -234,7 +332,7 @@ pub(super) fn propose(
         )
         .help("add `--root-key`, or write a draft for the other holders with `--draft FILE`"));
     }
-    submit(&envelope, next, home)
+    log(&envelope, next, accepted, home)
 }
 
 /// Adds signatures to a draft.
@@ -248,12 +346,13 @@ pub(super) fn add_signatures(
     let known = Known::read(source, home)?;
     let mut envelope = read_draft(file)?;
     let next = trust::read(&envelope)?.predicate;
+    // Nothing of a draft is shown that breaks a rule.
     let objections = known.keyring.review(&next, known.moment(home));
-    home.output.say(&known.plan(&next, home));
     if !objections.is_empty() {
         let faults = objections.into_iter().map(Into::into).collect();
         return Err(TrustError::Rules { faults }.into());
     }
+    home.output.say(&known.plan(&next, known.loss(&envelope, &next, home)?, home));
     if dry_run {
         home.output.print(&next, |_| "nothing was signed".to_owned())?;
         return Ok(Exit::Ok);
@@ -293,22 +392,73 @@ fn signed(
 }
 
 /// Reads a draft.
-pub(super) fn read_draft(file: &Path) -> Result<Envelope, Failure> {
+fn read_draft(file: &Path) -> Result<Envelope, Failure> {
     serde_json::from_slice(&read_file(file)?).map_err(|error| {
         Failure::because(Exit::Usage, format!("`{}` is no DSSE envelope", file.display()), &error)
             .help("`--draft FILE` of the commands that change the keyring writes one")
     })
 }
 
-/// Logs a signed version: through the server that was named, else in the log here.
-pub(super) fn submit(envelope: &Envelope, next: &KeyringVersion, home: &Home<'_>) -> Result<Exit, Failure> {
-    #[derive(Deserialize)]
-    struct Logged {
-        version: u64,
-        index: u64,
+/// Verifies a signed draft, shows it, and logs it.
+pub(super) fn submit(
+    file: &Path,
+    source: &Source,
+    acceptance: &Acceptance,
+    dry_run: bool,
+    home: &Home<'_>,
+) -> Result<Exit, Failure> {
+    let known = Known::read(source, home)?;
+    let envelope = read_draft(file)?;
+    let next = trust::read(&envelope)?.predicate;
+    trust::check(&known.keyring, &envelope, known.moment(home))?;
+    let loss = known.loss(&envelope, &next, home)?;
+    let quorums = trust::quorums(&known.keyring, &envelope)?;
+    let signatures = plan::signatures(known.keyring.newest().predicate(), &next, &quorums);
+    let plan = known.plan(&next, loss, home) + &signatures;
+    if dry_run {
+        home.output.print(&json!({"keyring": next, "lost": loss}), |_| plan)?;
+        return Ok(Exit::Ok);
     }
-    let Logged { version, index } = match &home.server {
-        Some(server) => server.post_json(KEYRING, &json!(envelope).to_string())?.1,
+    home.output.say(&plan);
+    let accepted = accept(loss, acceptance, home)?;
+    log(&envelope, &next, accepted, home)
+}
+
+/// How many entries may be lost: what was said, else what is answered at the terminal.
+fn accept(loss: Option<Loss>, acceptance: &Acceptance, home: &Home<'_>) -> Result<u64, Failure> {
+    let loss = loss.unwrap_or_default();
+    let accepted = acceptance.accept_loss.unwrap_or(0);
+    if loss.total() <= accepted {
+        return Ok(accepted);
+    }
+    if acceptance.accept_loss.is_none() && home.output.input && io::stdin().is_terminal() {
+        home.output.say(&format!("this takes away {loss}, for ever; type {} to go on", loss.total()));
+        let mut answer = String::new();
+        io::stdin()
+            .read_line(&mut answer)
+            .map_err(|error| Failure::because(Exit::Runtime, "cannot read the answer", &error))?;
+        if answer.trim() == loss.total().to_string() {
+            return Ok(loss.total());
+        }
+    }
+    Err(TrustError::Loss { loss, accepted }.into())
+}
+
+/// What logging a version came to.
+#[derive(Deserialize)]
+struct Logged {
+    version: u64,
+    index: u64,
+    lost: Loss,
+}
+
+/// Logs a signed version: through the server that was named, else in the log here.
+fn log(envelope: &Envelope, next: &KeyringVersion, accepted: u64, home: &Home<'_>) -> Result<Exit, Failure> {
+    let Logged { version, index, lost } = match &home.server {
+        Some(server) => {
+            let path = format!("{KEYRING}?accept_loss={accepted}");
+            server.post_json(&path, &json!(envelope).to_string())?.1
+        }
         None => {
             let config = home.configuration(&[])?.config;
             let paths = home_of(&config);
@@ -322,12 +472,18 @@ pub(super) fn submit(envelope: &Envelope, next: &KeyringVersion, home: &Home<'_>
                     failure
                 }
             })?;
-            let logged = custody.submit(envelope)?;
-            Logged { version: logged.version, index: logged.log.index }
+            let logged = custody.submit(envelope, accepted)?;
+            Logged { version: logged.version, index: logged.log.index, lost: logged.loss }
         }
     };
-    let shown = json!({"version": version, "index": index, "keyring": next});
-    home.output.print(&shown, |_| format!("keyring version {version} is logged at index {index}"))?;
+    let shown = json!({"version": version, "index": index, "lost": lost, "keyring": next});
+    home.output.print(&shown, |_| {
+        let mut text = format!("keyring version {version} is logged at index {index}");
+        if lost != Loss::default() {
+            text.push_str(&format!("; it takes away {lost}"));
+        }
+        text
+    })?;
     Ok(Exit::Ok)
 }
 

@@ -20,6 +20,9 @@ use super::password::{self, Password};
 use super::{Exit, Failure, folder, signer};
 use crate::config;
 
+/// Who holds a build key where nobody else is named.
+pub(super) const BUILDER: &str = "release-builder";
+
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -179,7 +182,7 @@ fn make(
 
 fn build_key(path: &Path) -> Result<Holder, Failure> {
     let key = read_public(path)?;
-    Ok(Holder { key, roles: vec![Role::Build], subject: "release-builder".to_owned() })
+    Ok(Holder { key, roles: vec![Role::Build], subject: BUILDER.to_owned() })
 }
 
 /// Reads `root.pub`.

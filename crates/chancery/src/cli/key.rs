@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::instant::parse_instant;
 
 use super::custody::{self, Known, Signing};
+use super::init::BUILDER;
 use super::open::{Home, PASSWORD_VARIABLE};
 use super::{Exit, Failure, init, password, signer, trust};
 
@@ -76,7 +77,7 @@ pub(super) struct Enroll {
     #[arg(long, required = true)]
     role: Vec<Role>,
     /// Who holds it: an approver's or a witness's name. Default: the log's origin for a log key, `chancery-runtime` for
-    /// a runtime key.
+    /// a runtime key, `release-builder` for a build key.
     #[arg(long)]
     subject: Option<String>,
     /// From when on (RFC 3339, or a date). Default: now; for a build key earlier, since releases are older than logs.
@@ -188,12 +189,15 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
         }
         Command::Revoke { key, reason, from_index, witness_quorum, signing } => {
             return custody::propose(&signing, home, |known| {
-                let from_index = from_index.or(known.size).ok_or_else(|| {
-                    Failure::usage(
-                        "the size of the log is not known here: say from which index the key is revoked",
-                    )
-                    .help("`--from-index N`; `chancery log head` shows the size where the log is")
-                })?;
+                let from_index = match from_index {
+                    Some(index) => index,
+                    None => known.log_size(home)?.ok_or_else(|| {
+                        Failure::usage(
+                            "the size of the log is not known here: say from which index the key is revoked",
+                        )
+                        .help("`--from-index N`; `chancery log head` shows the size where the log is")
+                    })?,
+                };
                 let quorum = witness_quorum.map(|quorum| Change::WitnessQuorum(Some(quorum)));
                 Ok(std::iter::once(Change::Revoke { key, from_index, reason }).chain(quorum).collect())
             });
@@ -209,6 +213,7 @@ fn enrolment(arguments: &Enroll, known: &Known, home: &Home<'_>) -> Result<Vec<C
         (Some(subject), _) => subject.clone(),
         (None, [Role::Log]) => newest.log_origin.clone(),
         (None, [Role::Runtime]) => "chancery-runtime".to_owned(),
+        (None, [Role::Build]) => BUILDER.to_owned(),
         (None, _) => {
             return Err(Failure::usage("nobody is named who holds the key")
                 .help("`--subject NAME`: an approver's name, a witness's name, or what signs with the key"));

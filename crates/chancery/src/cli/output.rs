@@ -109,6 +109,17 @@ impl Output {
     }
 }
 
+/// Text of somebody else's, for a terminal: it stays within its line, and what would steer the terminal is spelled out.
+pub(super) fn foreign(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        let steers = character.is_control()
+            || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if steers { shown.extend(character.escape_unicode()) } else { shown.push(character) }
+    }
+    shown
+}
+
 /// A table without lines, as wide as the terminal allows.
 pub(super) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
@@ -120,4 +131,17 @@ pub(super) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -
 
 fn unwritable(error: impl std::error::Error) -> Failure {
     Failure::because(Exit::Runtime, "cannot write to stdout", &error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_neither_ends_its_line_nor_steers_the_terminal() {
+        assert_eq!(foreign("lost\n  + key"), "lost\\u{a}  + key");
+        assert_eq!(foreign("\u{1b}[1A\r\u{9b}2K"), "\\u{1b}[1A\\u{d}\\u{9b}2K");
+        assert_eq!(foreign("a\u{202e}b\u{2028}"), "a\\u{202e}b\\u{2028}");
+        assert_eq!(foreign("Zoë O'Brien, \"ops\""), "Zoë O'Brien, \"ops\"");
+    }
 }

@@ -3,20 +3,24 @@
 use chancery_core::key::KeyId;
 use chancery_core::keyring::{KeyEntry, KeyringVersion, Role, RootKey};
 use chancery_core::time::Timestamp;
-use chancery_runtime::trust::Quorum;
+use chancery_runtime::trust::{Loss, Quorum};
 
-/// Says what `next` changes. `signed` counts the entries that a key signed from an index on, where that can be known.
+use super::output::foreign;
+
+/// Says what `next` changes. A draft is somebody else's text: whatever in it is free is shown as [`foreign`].
+///
+/// `loss` is what its revocations take away, where the log is at hand.
 pub(super) fn describe(
     before: &KeyringVersion,
     next: &KeyringVersion,
     now: Timestamp,
-    signed: impl Fn(&KeyId, u64) -> Option<u64>,
+    loss: Option<Loss>,
 ) -> String {
     let mut text = format!(
         "keyring version {} of `{}`, log `{}`, after version {}\n  issued    {}\n  expires   {}{}\n",
         next.version,
         next.tenant,
-        next.log_origin,
+        foreign(&next.log_origin),
         before.version,
         next.issued_at,
         next.expires_at,
@@ -36,9 +40,14 @@ pub(super) fn describe(
     let old = |id: &KeyId| before.keys.iter().find(|entry| entry.key.key_id() == id);
     for entry in &before.keys {
         if !next.keys.iter().any(|kept| kept.key == entry.key) {
-            text.push_str(&format!("  - key {} of `{}` is left out\n", entry.key.key_id(), entry.subject));
+            text.push_str(&format!(
+                "  - key {} of `{}` is left out\n",
+                entry.key.key_id(),
+                foreign(&entry.subject)
+            ));
         }
     }
+    let mut revokes = false;
     for entry in &next.keys {
         match old(entry.key.key_id()) {
             None => text.push_str(&new_key(entry)),
@@ -46,16 +55,24 @@ pub(super) fn describe(
         }
         let revoked_before = old(entry.key.key_id()).and_then(|old| old.revoked.as_ref());
         if let Some(revoked) = entry.revoked.as_ref().filter(|revoked| Some(*revoked) != revoked_before) {
-            let (id, from) = (entry.key.key_id(), revoked.from_index);
+            revokes = true;
             text.push_str(&format!(
-                "  ! key {id} of `{}` is revoked from log index {from} on: {}\n    what it signed there and after \
-                 counts for nothing, for ever: evidence that has any of it fails `key.revoked`\n",
-                entry.subject, revoked.reason
+                "  ! key {} of `{}` is revoked from log index {} on: {}\n    what it signed there and after counts \
+                 for nothing, for ever: evidence that has any of it fails `key.revoked`\n",
+                entry.key.key_id(),
+                foreign(&entry.subject),
+                revoked.from_index,
+                foreign(&revoked.reason)
             ));
-            if let Some(count) = signed(id, from) {
-                text.push_str(&format!("    the log has {count} such entries\n"));
-            }
         }
+    }
+    if revokes {
+        text.push_str(&match loss {
+            Some(loss) => format!("  ! this takes away {loss}\n"),
+            None => {
+                "  ! how much of the log this takes away is not known here; `submit` counts it\n".to_owned()
+            }
+        });
     }
     for role in [Role::Runtime, Role::Log, Role::Policy] {
         if !next.keys_with(&role).any(|entry| entry.revoked.is_none() && entry.is_valid_at(now)) {
@@ -77,7 +94,7 @@ fn new_key(entry: &KeyEntry) -> String {
         entry.key.key_id(),
         entry.key.algorithm(),
         roles(entry),
-        entry.subject,
+        foreign(&entry.subject),
         entry.valid_from,
         entry.valid_until
     )
@@ -91,7 +108,7 @@ fn changed(old: &KeyEntry, entry: &KeyEntry) -> String {
         }
     };
     say("signs as", roles(old), roles(entry));
-    say("held by", format!("`{}`", old.subject), format!("`{}`", entry.subject));
+    say("held by", format!("`{}`", foreign(&old.subject)), format!("`{}`", foreign(&entry.subject)));
     say("valid from", old.valid_from.to_string(), entry.valid_from.to_string());
     say("valid until", old.valid_until.to_string(), entry.valid_until.to_string());
     text

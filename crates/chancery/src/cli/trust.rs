@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use chancery_core::ids::TenantId;
 use chancery_core::key::{KeyId, PublicKey, Signer};
 use chancery_core::keyring::{Change, KeyEntry, Keyring, Standing};
 use chancery_core::time::Timestamp;
@@ -10,9 +11,9 @@ use chancery_runtime::trust;
 use serde::Serialize;
 use serde_json::json;
 
-use super::custody::{self, Known, ROOT_PASSWORD_VARIABLE, RootKeys, Signing, Source};
-use super::open::Home;
-use super::output::table;
+use super::custody::{self, Acceptance, Known, ROOT_PASSWORD_VARIABLE, RootKeys, Signing, Source};
+use super::open::{Home, home_of};
+use super::output::{foreign, table};
 use super::{Exit, Failure, init, password, plan};
 
 /// Milliseconds in a day.
@@ -77,6 +78,9 @@ pub(super) enum KeyringCommand {
         /// The root keys that were handed over by another way. Default: those in the folder `trust`.
         #[arg(long, value_name = "FILE")]
         root: Option<PathBuf>,
+        /// Whose keyring it has to be. Default: the configuration's tenant and log, where there is one.
+        #[arg(long)]
+        tenant: Option<TenantId>,
     },
     /// Give the keyring, and the keys that are good in it, another end.
     Renew {
@@ -105,6 +109,13 @@ pub(super) enum KeyringCommand {
     Submit {
         /// The signed draft.
         file: PathBuf,
+        #[command(flatten)]
+        source: Source,
+        #[command(flatten)]
+        acceptance: Acceptance,
+        /// Show what would be logged, and log nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -112,8 +123,8 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
     match command {
         Command::RootInit(arguments) => root_init(&arguments, home),
         Command::Keyring(KeyringCommand::Show { version, source }) => show(version, &source, home),
-        Command::Keyring(KeyringCommand::Verify { file, root }) => {
-            verify(&Known::read(&custody::source(file, root), home)?, home)
+        Command::Keyring(KeyringCommand::Verify { file, root, tenant }) => {
+            verify(&Known::read(&custody::source(file, root, tenant), home)?, home)
         }
         Command::Keyring(KeyringCommand::Renew { key, valid_days, signing }) => {
             custody::propose(&signing, home, |known| {
@@ -123,21 +134,29 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
         Command::Keyring(KeyringCommand::Sign { file, keys, source, dry_run }) => {
             custody::add_signatures(&file, &keys, &source, dry_run, home)
         }
-        Command::Keyring(KeyringCommand::Submit { file }) => {
-            let envelope = custody::read_draft(&file)?;
-            let next = trust::read(&envelope)?.predicate;
-            custody::submit(&envelope, &next, home)
+        Command::Keyring(KeyringCommand::Submit { file, source, acceptance, dry_run }) => {
+            custody::submit(&file, &source, &acceptance, dry_run, home)
         }
         Command::Rotate { new_root_pub, signing } => {
             let root = init::read_root(&new_root_pub)?;
             let exit = custody::propose(&signing, home, |_| Ok(vec![Change::Roots(root)]))?;
-            home.output.say(&format!(
-                "auditors get {} by a way that nobody else controls; the older root.pub still leads to every key",
-                new_root_pub.display()
-            ));
+            home.output.say(&handed_over(&new_root_pub, home));
             Ok(exit)
         }
     }
+}
+
+/// What is left to do once the new root keys are in force.
+fn handed_over(new_root_pub: &Path, home: &Home<'_>) -> String {
+    let new = new_root_pub.display();
+    let place = home.configuration(&[]).map(|loaded| home_of(&loaded.config).root_pub().to_owned());
+    let place = place.unwrap_or_else(|_| PathBuf::from("trust/root.pub"));
+    format!(
+        "when the version is logged, replace the older root.pub where the log is, and restart its server, which gives \
+         it out:\n  cp {new} {}\nauditors get {new} by a way that nobody else controls; the older one still leads to \
+         every key",
+        place.display()
+    )
 }
 
 /// The instant that lies so many days ahead.
@@ -227,7 +246,7 @@ fn show(wanted: Option<u64>, source: &Source, home: &Home<'_>) -> Result<Exit, F
             "keyring version {} of `{}`, log `{}`, at index {}\n  issued    {}\n  expires   {}\n  root keys {} of {}\n",
             predicate.version,
             predicate.tenant,
-            predicate.log_origin,
+            foreign(&predicate.log_origin),
             version.index(),
             predicate.issued_at,
             predicate.expires_at,
@@ -266,7 +285,7 @@ fn key_table<'a>(keys: impl Iterator<Item = (&'a KeyEntry, String)>) -> String {
             vec![
                 entry.key.key_id().to_string(),
                 plan::roles(entry).replace('`', ""),
-                entry.subject.clone(),
+                foreign(&entry.subject),
                 entry.valid_until.to_string(),
                 standing,
             ]
@@ -278,6 +297,8 @@ fn key_table<'a>(keys: impl Iterator<Item = (&'a KeyEntry, String)>) -> String {
 #[serde(rename_all = "camelCase")]
 struct Judged<'a> {
     verified: bool,
+    tenant: &'a TenantId,
+    log_origin: &'a str,
     versions: usize,
     newest: u64,
     expires_at: Timestamp,
@@ -303,6 +324,8 @@ fn verify(known: &Known, home: &Home<'_>) -> Result<Exit, Failure> {
     }
     let judged = Judged {
         verified: newest.is_valid_at(home.edge.clock.now()),
+        tenant: &newest.tenant,
+        log_origin: &newest.log_origin,
         versions: known.keyring.versions().len(),
         newest: newest.version,
         expires_at: newest.expires_at,
@@ -319,8 +342,11 @@ fn verify(known: &Known, home: &Home<'_>) -> Result<Exit, Failure> {
         let keys = entries.iter().copied().zip(judged.keys.iter().map(|key| key.standing.clone()));
         let verdict = if judged.verified {
             format!(
-                "verified: {} versions lead to root.pub; the newest is {}",
-                judged.versions, judged.newest
+                "verified: {} versions lead to root.pub, of `{}` and its log `{}`; the newest is {}",
+                judged.versions,
+                judged.tenant,
+                foreign(judged.log_origin),
+                judged.newest
             )
         } else {
             format!("key.validity: the newest version, {}, expired at {}", judged.newest, judged.expires_at)

@@ -7,8 +7,9 @@ use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chancery_core::dsse::Envelope;
+use chancery_runtime::Runtime;
 use chancery_runtime::failure::{Cause, Failure as _};
-use chancery_runtime::trust::TrustError;
+use chancery_runtime::trust::{Loss, Rehearsal, TrustError};
 use serde::Serialize;
 
 use super::access::Identity;
@@ -56,34 +57,53 @@ pub(super) async fn keyring(Extract(state): Extract<State>, query: Query) -> Res
     json(StatusCode::OK, &Versions { versions })
 }
 
-/// What logging a version came to.
+/// What logging a version came to, or would come to.
 #[derive(Debug, Serialize)]
 struct Logged {
     version: u64,
     index: u64,
+    lost: Loss,
 }
 
 /// Log the next version of the keyring.
 ///
 /// The body is a keyring version in a DSSE envelope, signed by the root keys of the version before and by its own, as
 /// many as each asks for. The server holds no root key: `chancery trust keyring` drafts, signs and submits. It is in
-/// force from the next entry on.
+/// force from the next entry on. A version that takes entries of the log away by a revocation is refused, 409
+/// `keyring.loss`, where they are more than `accept_loss`; the answer counts them. With `dry_run` the version is judged
+/// as it is, signatures aside, and nothing is logged.
 #[utoipa::path(
     post, path = "/v1/trust/keyring", operation_id = "logKeyring", tag = "trust", request_body = schema::Envelope,
-    responses((status = 201, description = "Logged and in force", body = schema::LoggedKeyring))
+    params(
+        ("accept_loss" = Option<u64>, Query, description = "How many entries may be taken away; 0 where nothing is said"),
+        ("dry_run" = Option<bool>, Query, description = "Whether the version is judged and counted, and not logged"),
+    ),
+    responses(
+        (status = 200, description = "What logging it would come to", body = schema::LoggedKeyring),
+        (status = 201, description = "Logged and in force", body = schema::LoggedKeyring),
+    )
 )]
 pub(super) async fn log_keyring(
     Extract(state): Extract<State>,
     _: Identity,
-    query: Query,
+    mut query: Query,
     request: Request,
 ) -> Result<Response, Problem> {
+    let accepted = query.parsed::<u64>("accept_loss", "a number of entries").unwrap_or(0);
+    let rehearse = query.parsed::<bool>("dry_run", "`true` or `false`").unwrap_or(false);
     query.finish()?;
     body::check_type(request.headers(), body::JSON)?;
     let body = body::read(request, KEYRING_BYTES_MAX, state.options().request_timeout).await?;
     let envelope = publish::envelope(&body)?;
-    let logged = state.blocking(move |runtime| runtime.append_keyring(&envelope).map_err(refused)).await?;
-    json(StatusCode::CREATED, &Logged { version: logged.version, index: logged.log.index })
+    if rehearse {
+        let rehearsed =
+            state.blocking(move |runtime| runtime.rehearse_keyring(&envelope).map_err(refused)).await?;
+        let Rehearsal { version, index, loss } = rehearsed;
+        return json(StatusCode::OK, &Logged { version, index, lost: loss });
+    }
+    let log = move |runtime: &Runtime| runtime.append_keyring_within(&envelope, accepted).map_err(refused);
+    let logged = state.blocking(log).await?;
+    json(StatusCode::CREATED, &Logged { version: logged.version, index: logged.log.index, lost: logged.loss })
 }
 
 /// Whoever sends it is let through already; it is the version that is not good.

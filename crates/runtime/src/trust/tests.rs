@@ -1,7 +1,7 @@
 use super::*;
 use crate::bundles::ActivationRequest;
 use crate::export::{Disclosure, ExportRequest, Selection};
-use crate::testing::{POLICY, TestClock, TestLog, caller, request};
+use crate::testing::{POLICY, TestClock, TestLog, build_key, caller, release, request};
 use chancery_core::key::SigningKey;
 use chancery_core::keyring::{Change, KeyEntry, Revocation};
 use chancery_core::statement::Environment;
@@ -78,6 +78,13 @@ fn assert_fails(report: &Report, checks: &[CheckId]) {
     assert_eq!(failed.map(|check| check.id).collect::<Vec<_>>(), checks, "{report}");
 }
 
+/// What a revocation from an index on would take away.
+fn lost(log: &TestLog, runtime: &Runtime, key: &KeyId, from_index: u64) -> Loss {
+    let revoked = Change::Revoke { key: key.clone(), from_index, reason: "stolen".to_owned() };
+    let next = runtime.keyring().draft(&[revoked], moment(log, runtime)).unwrap().predicate;
+    runtime.records().loss(&runtime.keyring(), &next).unwrap()
+}
+
 #[test]
 fn an_enrolled_key_signs_and_a_revoked_one_does_not() {
     let log = TestLog::new();
@@ -98,7 +105,8 @@ fn an_enrolled_key_signs_and_a_revoked_one_does_not() {
     runtime.activate(&runtime.sign_activation(&wanted, &second).unwrap()).unwrap();
     decide(&runtime, "e-1");
     let id = second.public_key().key_id().clone();
-    assert_eq!(runtime.records().signed_from(&id, 0).unwrap(), 1);
+    // The activation, and the decision that rests on it.
+    assert_eq!(lost(&log, &runtime, &id, 0), Loss { signed: 1, decisions: 1 });
     let from_index = moment(&log, &runtime).size;
     let revoked = Change::Revoke { key: id.clone(), from_index, reason: "left".to_owned() };
     change(&log, &runtime, &[revoked], &[&log.root_key]);
@@ -202,7 +210,7 @@ fn a_log_goes_on_after_its_only_log_key_was_revoked() {
     let enrolled = Change::Enrol(enrolment(&log, &key(4), Role::Log, &origin));
     let mut envelope = unsigned(&keyring.draft(&[enrolled], at).unwrap()).unwrap();
     sign(&keyring, &mut envelope, &log.root_key).unwrap();
-    assert_eq!(custody.submit(&envelope).unwrap().version, 3);
+    assert_eq!(custody.submit(&envelope, 0).unwrap().version, 3);
     drop(custody);
     let mut options = log.options();
     options.keys.log = Arc::new(key(4));
@@ -238,7 +246,7 @@ fn an_expired_keyring_is_renewed_by_its_root_keys() {
     }
     let mut envelope = unsigned(&keyring.draft(&changes, at).unwrap()).unwrap();
     sign(&keyring, &mut envelope, &log.root_key).unwrap();
-    custody(&log).unwrap().submit(&envelope).unwrap();
+    custody(&log).unwrap().submit(&envelope, 0).unwrap();
     let runtime = log.open();
     decide(&runtime, "e-1");
     assert_verified(&runtime, &runtime.root_pub().clone());
@@ -433,16 +441,19 @@ fn a_revocation_is_neither_lifted_nor_raised_nor_left_out() {
     let left_out = edited(&log, &runtime, |it| drop(it.keys.pop()));
     assert_eq!(named(&runtime.append_keyring(&left_out).unwrap_err()), "keyring.revocation");
     let until = log.clock.now().checked_add_ms(DAY_MS).unwrap();
-    let refused: [&[Change]; 4] = [
+    let refused: [&[Change]; 6] = [
         &[revoke(3)],
         &[revoke(2)],
         &[Change::Renew { key: id.clone(), valid_until: until }],
         &[Change::Revoke { key: id.clone(), from_index: 0, reason: String::new() }],
+        &[Change::Revoke { key: id.clone(), from_index: 0, reason: "lost\n  + key".to_owned() }],
+        &[Change::Revoke { key: id.clone(), from_index: 0, reason: "lost\u{1b}[2K".to_owned() }],
     ];
     for changes in refused {
         let error = runtime.keyring().draft(changes, moment(&log, &runtime)).unwrap_err();
         let DraftError::Objections(objections) = error else { panic!("{error}") };
         assert!(objections.iter().all(|it| it.code == "keyring.revocation"), "{objections:?}");
+        assert!(!objections.iter().any(|it| it.found.chars().any(char::is_control)), "{objections:?}");
     }
     change(&log, &runtime, &[revoke(0)], &[&log.root_key]);
     assert!(runtime.keyring().is_revoked(&id, 0));
@@ -476,7 +487,7 @@ fn a_revoked_runtime_key_decides_nothing_and_its_decisions_fail() {
     decide(&runtime, "e-1");
     let root = runtime.root_pub().clone();
     let id = runtime.runtime_key().key_id().clone();
-    assert_eq!(runtime.records().signed_from(&id, 0).unwrap(), 1);
+    assert_eq!(lost(&log, &runtime, &id, 0), Loss { signed: 1, decisions: 0 });
     let enrolled = Change::Enrol(enrolment(&log, &key(3), Role::Runtime, "chancery-runtime"));
     let revoked = Change::Revoke { key: id, from_index: 2, reason: "stolen".to_owned() };
     change(&log, &runtime, &[enrolled, revoked], &[&log.root_key]);
@@ -526,4 +537,82 @@ fn custody_is_of_the_log_that_root_pub_names() {
     )
     .unwrap();
     assert_eq!(custody(&log).unwrap_err().code(), "trust.keyring");
+}
+
+#[test]
+fn decisions_by_a_build_of_a_revoked_key_are_counted() {
+    let log = TestLog::production();
+    let mut options = log.options();
+    options.environment = Some(Environment::Production);
+    options.build = Some(release(&build_key(), |_| {}));
+    let runtime = Runtime::open(options).unwrap();
+    let key = build_key().public_key().key_id().clone();
+    let logged = moment(&log, &runtime).size - 1;
+    decide(&runtime, "e-1");
+    decide(&runtime, "e-2");
+    assert_eq!(lost(&log, &runtime, &key, logged), Loss { signed: 1, decisions: 2 });
+    // Its build was logged before that: it stays, and so do they.
+    assert_eq!(lost(&log, &runtime, &key, logged + 1), Loss::default());
+    let own = runtime.runtime_key().key_id().clone();
+    assert_eq!(lost(&log, &runtime, &own, logged), Loss { signed: 2, decisions: 0 });
+    // What another version has taken away already is not lost again.
+    let revoked = Change::Revoke { key: own.clone(), from_index: logged + 2, reason: "stolen".to_owned() };
+    change(&log, &runtime, &[revoked], &[&log.root_key]);
+    assert_eq!(lost(&log, &runtime, &own, logged), Loss { signed: 1, decisions: 0 });
+    assert_eq!(lost(&log, &runtime, &key, logged), Loss { signed: 1, decisions: 1 });
+}
+
+#[test]
+fn decisions_under_a_bundle_of_a_revoked_key_are_counted_until_the_next_activation() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    decide(&runtime, "e-1");
+    let key = log.policy_key.public_key().key_id().clone();
+    let first = lost(&log, &runtime, &key, 1);
+    assert_eq!(first, Loss { signed: 1, decisions: 1 });
+    let second = self::key(2);
+    let enrolled = Change::Enrol(enrolment(&log, &second, Role::Policy, "a second publisher"));
+    change(&log, &runtime, &[enrolled], &[&log.root_key]);
+    let wanted = ActivationRequest {
+        policy: POLICY.parse().unwrap(),
+        version: "2.0.0".parse().unwrap(),
+        reason: "a test".to_owned(),
+        requested_by: "tester".to_owned(),
+    };
+    // The second publisher activates what the first one signed: both are needed for it to hold.
+    log.publish(&runtime, "2.0.0");
+    runtime.activate(&runtime.sign_activation(&wanted, &second).unwrap()).unwrap();
+    let from = moment(&log, &runtime).size - 1;
+    decide(&runtime, "e-2");
+    assert_eq!(lost(&log, &runtime, &key, from), Loss { signed: 0, decisions: 1 });
+    let other = second.public_key().key_id().clone();
+    assert_eq!(lost(&log, &runtime, &other, 0), Loss { signed: 1, decisions: 1 });
+    log.activate(&runtime, "3.0.0");
+    decide(&runtime, "e-3");
+    assert_eq!(lost(&log, &runtime, &other, 0), Loss { signed: 1, decisions: 1 });
+}
+
+#[test]
+fn no_more_is_taken_away_than_was_accepted() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    let revoked = Change::Revoke {
+        key: runtime.runtime_key().key_id().clone(),
+        from_index: moment(&log, &runtime).size,
+        reason: "replaced".to_owned(),
+    };
+    let mut envelope = drafted(&log, &runtime, &[revoked]);
+    assert_eq!(runtime.rehearse_keyring(&envelope).unwrap().loss, Loss::default());
+    sign(&runtime.keyring(), &mut envelope, &log.root_key).unwrap();
+    // While the draft travels, the server goes on deciding.
+    decide(&runtime, "e-1");
+    decide(&runtime, "e-2");
+    let rehearsed = runtime.rehearse_keyring(&envelope).unwrap();
+    assert_eq!((rehearsed.version, rehearsed.index, rehearsed.loss.signed), (2, 4, 2));
+    let error = runtime.append_keyring_within(&envelope, 1).unwrap_err();
+    assert_eq!((error.whose(), error.code()), (Cause::Conflict, "keyring.loss"), "{error}");
+    assert!(error.to_string().contains("2 entries of the log"), "{error}");
+    assert_eq!(runtime.keyring().versions().len(), 1);
+    let logged = runtime.append_keyring_within(&envelope, 2).unwrap();
+    assert_eq!(logged.loss, Loss { signed: 2, decisions: 0 });
 }

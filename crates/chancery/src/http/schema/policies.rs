@@ -133,11 +133,22 @@ pub struct KeyringVersion {
     pub envelope: Envelope,
 }
 
-/// What logging a keyring version came to.
+/// What logging a keyring version came to, or would come to.
 #[derive(Debug, ToSchema)]
 pub struct LoggedKeyring {
     /// The version.
     pub version: u64,
-    /// Its index in the log.
+    /// Its index in the log; in a dry run, the one that it would have now.
     pub index: u64,
+    /// What it takes away.
+    pub lost: KeyringLoss,
+}
+
+/// Entries of the log that count for nothing after a keyring version; each is counted once.
+#[derive(Debug, ToSchema)]
+pub struct KeyringLoss {
+    /// Entries that a revoked key signed.
+    pub signed: u64,
+    /// Decisions that others signed, by a build or under a bundle that a revoked key signed.
+    pub decisions: u64,
 }

@@ -56,11 +56,14 @@ async fn a_signed_version_is_logged_and_in_force() {
     let mut envelope = drafted(&api, &[enrolled(&api)]);
     trust::sign(&api.runtime.keyring(), &mut envelope, &root_key()).unwrap();
     let answer = api.post_json(PATH, body(&envelope)).await;
-    assert_eq!((answer.status, answer.json()), (201, json!({"version": 2, "index": 3})));
+    assert_eq!(
+        (answer.status, answer.json()),
+        (201, json!({"version": 2, "index": 3, "lost": {"signed": 0, "decisions": 0}}))
+    );
     let document = api.get("/v1/openapi.json").await.json();
     let described = &document["components"]["schemas"]["LoggedKeyring"]["properties"];
     let described: Vec<&String> = described.as_object().unwrap().keys().collect();
-    assert_eq!(described, ["index", "version"]);
+    assert_eq!(described, ["index", "lost", "version"]);
     let versions = api.get(PATH).await.json();
     assert_eq!(versions["versions"][1]["index"], 3);
     assert_eq!(versions["versions"][1]["envelope"], serde_json::to_value(&envelope).unwrap());
@@ -102,4 +105,29 @@ async fn what_is_no_next_version_is_refused_by_name() {
     api.post(PATH, "text/plain", "{}").await.problem(415, "request.media_type");
     api.post_json(&format!("{PATH}?x=1"), "{}").await.problem(400, "request.query");
     assert_eq!(api.runtime.keyring().versions().len(), 1, "nothing of it was logged");
+}
+
+#[tokio::test]
+async fn a_revocation_takes_away_no_more_than_was_accepted() {
+    let api = Api::new();
+    let from_index = api.runtime.records().head().unwrap().size;
+    let key = api.runtime.runtime_key().key_id().clone();
+    let mut envelope = drafted(&api, &[Change::Revoke { key, from_index, reason: "stolen".to_owned() }]);
+    assert_eq!(api.decide("meanwhile", "1").await.status, 201);
+    let (index, lost) = (from_index + 1, json!({"signed": 1, "decisions": 0}));
+    let told = json!({"version": 2, "index": index, "lost": lost});
+    // Whoever is about to sign can ask.
+    let rehearsed = api.post_json(&format!("{PATH}?dry_run=true"), body(&envelope)).await;
+    assert_eq!((rehearsed.status, rehearsed.json()), (200, told.clone()));
+    trust::sign(&api.runtime.keyring(), &mut envelope, &root_key()).unwrap();
+    for query in ["", "?accept_loss=0"] {
+        let refused = api.post_json(&format!("{PATH}{query}"), body(&envelope)).await;
+        refused.problem(409, "keyring.loss");
+        assert!(refused.text().contains("1 entry of the log"), "{}", refused.text());
+    }
+    api.post_json(&format!("{PATH}?accept_loss=-1"), body(&envelope)).await.problem(400, "request.query");
+    api.post_json(&format!("{PATH}?dry_run=yes"), body(&envelope)).await.problem(400, "request.query");
+    assert_eq!(api.runtime.keyring().versions().len(), 1);
+    let logged = api.post_json(&format!("{PATH}?accept_loss=1"), body(&envelope)).await;
+    assert_eq!((logged.status, logged.json()), (201, told));
 }
