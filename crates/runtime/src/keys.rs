@@ -1,7 +1,8 @@
 //! Private keys on disk: made, locked away, and read back.
 //!
-//! Every file is PEM in cosign's key-file format (scrypt and secretbox around PKCS#8, formats §8), mode 0600, in a
-//! folder of mode 0700. A file or folder that others can read is refused before it is opened. `vault.key` holds
+//! Every file is PEM in cosign's key-file format (scrypt and secretbox around PKCS#8, formats §8), mode 0600. A file that
+//! others can read is refused before it is opened; so is the folder of a home's keys, which is of mode 0700. A key that
+//! is named by its path may lie in any folder. `vault.key` holds
 //! 32 random bytes that are no signing key; they lie in the same format, as the seed of an Ed25519 key, so that
 //! one password and one format guard everything.
 
@@ -109,15 +110,20 @@ pub fn make_folder(path: &Path) -> Result<(), KeyError> {
     check_mode_of(path, "700")
 }
 
-/// Refuses a private file, or its folder, that anybody but its owner can read or write.
+/// Refuses a private file that anybody but its owner can read or write.
 ///
 /// # Errors
 /// [`KeyError::Mode`] with the command that mends it, [`KeyError::Missing`], [`KeyError::Io`].
 pub fn check_mode(path: &Path) -> Result<(), KeyError> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        check_mode_of(folder, "700")?;
-    }
     check_mode_of(path, "600")
+}
+
+/// Refuses a home's folder of keys that anybody but its owner can read or write.
+///
+/// # Errors
+/// As [`check_mode`].
+pub fn check_folder(home: &Home) -> Result<(), KeyError> {
+    check_mode_of(home.keys(), "700")
 }
 
 fn check_mode_of(path: &Path, right: &'static str) -> Result<(), KeyError> {
@@ -175,6 +181,7 @@ impl ServerKeys {
     /// [`KeyError`] of the first one that cannot be used.
     pub fn load(home: &Home, password: &[u8]) -> Result<Self, KeyError> {
         // Permissions first: they are cheap to see, and each decryption takes a tenth of a second on purpose.
+        check_folder(home)?;
         for name in [KeyName::Runtime, KeyName::Log, KeyName::Vault] {
             check_mode(&home.key(name))?;
         }
@@ -237,7 +244,7 @@ pub enum KeyError {
         right: &'static str,
     },
     /// The password does not open it.
-    #[error("the password does not open `{}`; look at `password_file` or `CHANCERY_PASSWORD`", path.display())]
+    #[error("the password does not open `{}`", path.display())]
     WrongPassword {
         /// The key file.
         path: PathBuf,
@@ -334,6 +341,20 @@ mod tests {
         fs::set_permissions(log.home().keys(), fs::Permissions::from_mode(0o755)).unwrap();
         let error = ServerKeys::load(&log.home(), b"never asked for").unwrap_err();
         assert!(error.to_string().contains("chmod 700"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_is_named_may_lie_in_any_folder_however_its_path_is_written() {
+        let log = TestLog::new();
+        let folder = log.folder.path();
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.join("own.key");
+        store(&path, &log.policy_key, PASSWORD).unwrap();
+        for path in [path.clone(), folder.join("./keys/../own.key")] {
+            assert_eq!(load(&path, PASSWORD).unwrap().public_key(), log.policy_key.public_key());
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(load(&path, PASSWORD).unwrap_err().code(), "key.mode");
     }
 
     #[test]
