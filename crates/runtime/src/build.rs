@@ -14,27 +14,28 @@
 
 use crate::answer::LogPosition;
 use crate::error::ExecuteError;
-use crate::failure::{Cause, Failure};
 use crate::runtime::{Inner, OpenError, Runtime};
 use chancery_core::b64;
-use chancery_core::digest::{Digest, sha256};
-use chancery_core::dsse::{Envelope, EnvelopeError};
-use chancery_core::key::{Algorithm, KeyId, PublicKey, SignatureError};
-use chancery_core::keyring::{Keyring, Role, Standing};
+use chancery_core::digest::{Digest, RecordId, sha256};
+use chancery_core::dsse::Envelope;
+use chancery_core::key::{Algorithm, PublicKey};
+use chancery_core::keyring::{Keyring, Role};
 use chancery_core::log::Kind;
-use chancery_core::sigstore::{self, MessageBundle};
-use chancery_core::statement::{BuildIdentity, Environment, Statement, StatementError};
+use chancery_core::sigstore::MessageBundle;
+use chancery_core::statement::{BuildIdentity, Environment, Statement};
 use chancery_store::{
     Body, BuildIdentityRecord, Entry, NewBuildIdentity, NewEntry, Reader, Rejected, Store, StoreError,
     SubmitError,
 };
-use std::error::Error;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+mod fault;
 
 pub use chancery_supply::release::{BUNDLE, ENVELOPE, IDENTITY, SBOM, SIGNATURE};
+pub use fault::{BuildError, BuildFault};
 
 /// The longest identity and signature files, bytes: provenance predicates are long, but not that long.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -57,19 +58,26 @@ pub struct BuildFiles {
 }
 
 impl BuildFiles {
-    /// Reads the files of a folder; none where [`IDENTITY`] is not there.
+    /// Reads the files of a folder; none where there is neither [`IDENTITY`] nor a signature of it.
     ///
     /// # Errors
-    /// The system's, with the path; also for a file that is too long.
+    /// The system's, with the path; also for a file that is too long, for one that is no regular file, and for
+    /// signatures without what they sign.
     pub fn read(folder: &Path) -> io::Result<Option<Self>> {
         let read = |name: &str, max: u64| -> io::Result<Option<Vec<u8>>> {
             let path = folder.join(name);
             let told =
                 |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
-            let file = match File::open(&path) {
+            // Looked at before it is opened: opening a named pipe waits for a writer.
+            match path.metadata() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                opened => opened.map_err(told)?,
-            };
+                Err(error) => return Err(told(error)),
+                Ok(found) if !found.is_file() => {
+                    return Err(told(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
+                }
+                Ok(_) => {}
+            }
+            let file = File::open(&path).map_err(told)?;
             let mut bytes = Vec::new();
             file.take(max + 1).read_to_end(&mut bytes).map_err(told)?;
             if u64::try_from(bytes.len()).is_ok_and(|length| length > max) {
@@ -78,15 +86,21 @@ impl BuildFiles {
             }
             Ok(Some(bytes))
         };
-        let Some(identity) = read(IDENTITY, FILE_BYTES_MAX)? else { return Ok(None) };
-        Ok(Some(Self {
-            identity,
-            signature: read(SIGNATURE, FILE_BYTES_MAX)?,
-            bundle: read(BUNDLE, FILE_BYTES_MAX)?,
-            // Base64 of the payload, and a signature.
-            envelope: read(ENVELOPE, 2 * FILE_BYTES_MAX)?,
-            sbom: read(SBOM, SBOM_BYTES_MAX)?,
-        }))
+        let identity = read(IDENTITY, FILE_BYTES_MAX)?;
+        let signature = read(SIGNATURE, FILE_BYTES_MAX)?;
+        let bundle = read(BUNDLE, FILE_BYTES_MAX)?;
+        // Base64 of the payload, and a signature.
+        let envelope = read(ENVELOPE, 2 * FILE_BYTES_MAX)?;
+        let signatures = [(SIGNATURE, &signature), (BUNDLE, &bundle), (ENVELOPE, &envelope)];
+        let Some(identity) = identity else {
+            let Some((name, _)) = signatures.into_iter().find(|(_, file)| file.is_some()) else {
+                return Ok(None);
+            };
+            let what =
+                format!("`{}` is there without `{IDENTITY}`, which it signs", folder.join(name).display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+        };
+        Ok(Some(Self { identity, signature, bundle, envelope, sbom: read(SBOM, SBOM_BYTES_MAX)? }))
     }
 }
 
@@ -103,8 +117,8 @@ pub struct Build {
     pub signature: MessageBundle,
     /// The same payload, signed as a log entry.
     pub envelope: Envelope,
-    /// The bytes of the CycloneDX document.
-    pub sbom: Vec<u8>,
+    /// The bytes of the CycloneDX document; shared, because they are long and given out to anybody.
+    pub sbom: Arc<[u8]>,
 }
 
 /// The build that decides, and where it is logged.
@@ -176,7 +190,7 @@ pub fn verify(
             payload: files.identity.clone(),
             signature,
             envelope,
-            sbom: sbom.clone(),
+            sbom: sbom.as_slice().into(),
         }),
         _ => Err(BuildError { faults }),
     }
@@ -303,7 +317,7 @@ fn entry(build: &Build) -> Result<NewEntry, OpenError> {
             payload_sha256: build.hash,
             binary_sha256: binary.digest.sha256,
             signature: signature.into_bytes(),
-            sbom: Some(build.sbom.clone()),
+            sbom: Some(build.sbom.to_vec()),
         }),
     })
 }
@@ -394,6 +408,57 @@ impl RecordedBuild {
     }
 }
 
+/// A build as provenance names it: verified, and without its bill of materials, which may be long.
+#[derive(Clone, Debug)]
+pub(crate) struct LoggedBuild {
+    pub(crate) index: u64,
+    pub(crate) record_id: RecordId,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) signature: MessageBundle,
+}
+
+impl From<RecordedBuild> for LoggedBuild {
+    fn from(RecordedBuild { entry, signature, .. }: RecordedBuild) -> Self {
+        Self { index: entry.index, record_id: entry.record_id, payload: entry.payload, signature }
+    }
+}
+
+impl Inner {
+    /// The build that decisions name by `hash`, verified the first time that it is asked for.
+    pub(crate) fn logged_build(
+        &self,
+        keyring: &Keyring,
+        hash: &Digest,
+    ) -> Result<Option<Arc<LoggedBuild>>, LoggedBuildError> {
+        let known = || self.builds.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(build) = known().get(hash) {
+            return Ok(Some(Arc::clone(build)));
+        }
+        let Some(build) = read_logged(&self.store, keyring, hash)? else { return Ok(None) };
+        known().insert(*hash, Arc::clone(&build));
+        Ok(Some(build))
+    }
+}
+
+/// The build that decisions name by `hash`, read and verified.
+pub(crate) fn read_logged(
+    store: &Store,
+    keyring: &Keyring,
+    hash: &Digest,
+) -> Result<Option<Arc<LoggedBuild>>, LoggedBuildError> {
+    let Some(recorded) = store.read(|reader| read_recorded(reader, hash))? else { return Ok(None) };
+    Ok(Some(Arc::new(RecordedBuild::verify(keyring, recorded, hash)?.into())))
+}
+
+/// Why a build that was logged cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoggedBuildError {
+    #[error(transparent)]
+    Recorded(#[from] RecordedBuildError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// What is stored of a build is not what was logged.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the stored build {build} is not what was logged: {what}; run `chancery fsck --full`")]
@@ -402,175 +467,6 @@ pub struct RecordedBuildError {
     pub build: Digest,
     /// What does not hold.
     pub what: &'static str,
-}
-
-/// The files of a release do not hold; nothing is decided with them.
-#[derive(Debug)]
-pub struct BuildError {
-    /// Everything that is wrong; at least one.
-    pub faults: Vec<BuildFault>,
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the build identity does not hold, so nothing is decided")?;
-        for fault in &self.faults {
-            write!(f, "\n  {}: {fault}", fault.check())?;
-            let mut source = fault.source();
-            while let Some(error) = source {
-                write!(f, ": {error}")?;
-                source = error.source();
-            }
-            write!(f, "\n    to mend it, {}", fault.mend())?;
-        }
-        Ok(())
-    }
-}
-
-impl Error for BuildError {}
-
-/// One thing that is wrong with the files of a release.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildFault {
-    /// A file is not there.
-    #[error("`{file}` is missing")]
-    Missing {
-        /// Its name.
-        file: &'static str,
-    },
-    /// The identity has another shape.
-    #[error("`{IDENTITY}` is no build identity")]
-    Identity(#[source] StatementError),
-    /// The sigstore bundle does not hold, or is none.
-    #[error("the signature `{BUNDLE}` does not hold for `{IDENTITY}`")]
-    Bundle(#[source] sigstore::BundleError),
-    /// The plain signature does not hold, or is none.
-    #[error("the signature `{SIGNATURE}` does not hold for `{IDENTITY}`")]
-    Signature {
-        /// Why; none where it is no base64.
-        #[source]
-        source: Option<SignatureError>,
-    },
-    /// There is no envelope in the file.
-    #[error("`{ENVELOPE}` is no DSSE envelope")]
-    NoEnvelope(#[source] serde_json::Error),
-    /// The envelope has another payload.
-    #[error("`{ENVELOPE}` has another payload than `{IDENTITY}`")]
-    OtherPayload,
-    /// The envelope's signature does not hold.
-    #[error("the signature of `{ENVELOPE}` does not hold")]
-    Envelope(#[source] EnvelopeError),
-    /// The key is in no keyring version.
-    #[error("the key {key} that signed `{file}` is not in the keyring")]
-    UnknownKey {
-        /// The file.
-        file: &'static str,
-        /// The key, as the file names it.
-        key: String,
-    },
-    /// The identity names another key.
-    #[error("`{file}` is signed by {signed}, and `{IDENTITY}` names the signer {named}")]
-    Signer {
-        /// The file.
-        file: &'static str,
-        /// The key that is named.
-        named: KeyId,
-        /// The key that signed.
-        signed: KeyId,
-    },
-    /// The key may not sign this.
-    #[error("the key {key} is not good as `build` here")]
-    Key {
-        /// The key.
-        key: KeyId,
-        /// What is wrong with it.
-        #[source]
-        standing: Standing,
-    },
-    /// A key of another algorithm.
-    #[error("the key {key} is no ECDSA P-256 key, which builds are signed with")]
-    Algorithm {
-        /// The key.
-        key: KeyId,
-    },
-    /// Another program runs.
-    #[error("the running program has the SHA-256 {running}, `{IDENTITY}` is about {named}")]
-    Binary {
-        /// The program that was signed.
-        named: Digest,
-        /// The program that runs.
-        running: Digest,
-    },
-    /// Another bill of materials.
-    #[error("`{SBOM}` has the SHA-256 {found}, `{IDENTITY}` names {named}")]
-    Sbom {
-        /// The one that was signed.
-        named: Digest,
-        /// The one that is there.
-        found: Digest,
-    },
-}
-
-impl BuildFault {
-    /// The auditor's check that fails for the same reason (formats §10).
-    #[must_use]
-    pub fn check(&self) -> &'static str {
-        match self {
-            Self::Binary { .. } => "build.binding",
-            Self::Sbom { .. } | Self::Missing { file: SBOM } => "build.sbom",
-            _ => "build.signature",
-        }
-    }
-
-    /// What helps.
-    #[must_use]
-    pub fn mend(&self) -> &'static str {
-        match self {
-            Self::Missing { .. } => {
-                "copy every file of the release into one folder, and name it with `build` in chancery.toml where it is \
-                 not the program's own"
-            }
-            Self::Identity(_) => {
-                "make it with `chancery build identity`, and sign it with `chancery build sign`"
-            }
-            Self::Bundle(_) | Self::Signature { .. } | Self::NoEnvelope(_) | Self::Envelope(_) => {
-                "fetch the release's files again: one of the two was changed, or sign anew with `chancery build sign`"
-            }
-            Self::OtherPayload | Self::Signer { .. } => {
-                "sign both with one key and in one go: `chancery build sign`"
-            }
-            Self::UnknownKey { .. } | Self::Key { standing: Standing::Unknown | Standing::Role, .. } => {
-                "have the builder's public key enrolled with the role `build`: `chancery key enroll`; on a log for \
-                 tests `build` in chancery.toml may name a folder without these files instead"
-            }
-            Self::Key { standing: Standing::Validity, .. } => {
-                "have the key enrolled with a validity that begins before the build's `builtAt`, or make the build anew"
-            }
-            Self::Key { standing: Standing::Revoked, .. } => {
-                "install a release that was signed with a key that is not revoked"
-            }
-            Self::Algorithm { .. } => "sign with an ECDSA P-256 key: `chancery build sign`",
-            Self::Binary { .. } => {
-                "install the program that these files were made for, or the files of this program's release"
-            }
-            Self::Sbom { .. } => "put the release's own bill of materials back",
-        }
-    }
-}
-
-impl Failure for BuildError {
-    fn whose(&self) -> Cause {
-        Cause::Refused
-    }
-
-    fn code(&self) -> &'static str {
-        self.faults.first().map_or("build.signature", BuildFault::check)
-    }
-
-    fn detail(&self) -> String {
-        "the program is not the build that was signed; the operator's log says why".to_owned()
-    }
 }
 
 #[cfg(test)]

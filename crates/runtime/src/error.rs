@@ -11,6 +11,17 @@ use chancery_store::{Class, Rejected, StoreError, SubmitError};
 use std::error::Error;
 use std::sync::Arc;
 
+/// The runtime's own key may not sign at this moment; nothing was signed.
+#[derive(Debug, thiserror::Error)]
+#[error("the runtime's key {key} is no longer good: enrol another one, and start again with it")]
+pub struct RuntimeKeyError {
+    /// The key.
+    pub key: KeyId,
+    /// What is wrong with it.
+    #[source]
+    pub standing: Standing,
+}
+
 /// Why an execution was not decided. Nothing was recorded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -177,10 +188,13 @@ impl Failure for ExecuteError {
             Self::Request { .. } => Cause::Caller,
             Self::PolicyUnknown { .. } | Self::NotPublished { .. } => Cause::NotFound,
             Self::NotInForce { .. } | Self::Conflict { .. } => Cause::Conflict,
-            Self::BuildMissing | Self::BuildKey { .. } => Cause::Refused,
-            Self::Stale { .. } | Self::Rejected(_) | Self::Sign(_) | Self::Entropy(_) | Self::Abandoned => {
-                Cause::Unavailable
-            }
+            Self::BuildMissing
+            | Self::BuildKey { .. }
+            | Self::Stale { .. }
+            | Self::Rejected(_)
+            | Self::Sign(_)
+            | Self::Entropy(_)
+            | Self::Abandoned => Cause::Unavailable,
             Self::Store(error) => store_cause(error),
             Self::Bundle(error) => error.whose(),
             Self::Damaged { .. } | Self::Statement(_) | Self::Commitment(_) | Self::Vault(_) => {

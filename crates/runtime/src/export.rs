@@ -11,7 +11,7 @@
 use crate::build::{RecordedBuild, RecordedBuildError, read_recorded};
 use crate::bundles::{BundleError, LoadedBundle};
 use crate::checkpoint::CheckpointError;
-use crate::error::{store_cause, store_code, store_detail};
+use crate::error::{RuntimeKeyError, store_cause, store_code, store_detail};
 use crate::failure::{Cause, Failure};
 use crate::runtime::{Inner, Runtime};
 use crate::vault::VaultError;
@@ -129,6 +129,7 @@ impl Runtime {
     /// [`ExportError`]; whatever is refused is refused here, before a byte is written.
     pub fn begin_export(&self, request: &ExportRequest) -> Result<Export, ExportError> {
         let inner = Arc::clone(&self.inner);
+        inner.good_runtime_key::<ExportError>()?;
         let checkpoint = inner.publish_checkpoint()?.ok_or(ExportError::EmptyLog)?;
         let size = checkpoint.checkpoint().size;
         let snapshot = inner.store.snapshot()?;
@@ -249,7 +250,8 @@ impl Export {
             progress(written);
         }
         let bytes = writer.bytes();
-        let (_, trailer) = writer.finish(self.inner.runtime_key.as_ref())?;
+        // Again: a long export may have outlived its key.
+        let (_, trailer) = writer.finish(self.inner.good_runtime_key::<ExportError>()?)?;
         Ok(Exported {
             lines: trailer.lines + 1,
             bytes,
@@ -621,6 +623,9 @@ pub enum ExportError {
         #[source]
         source: OpeningError,
     },
+    /// The runtime's key may not sign the trailer.
+    #[error(transparent)]
+    RuntimeKey(#[from] RuntimeKeyError),
     /// A line was not written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -641,7 +646,7 @@ impl Failure for ExportError {
             Self::Bundle(error) => error.whose(),
             Self::Checkpoint(error) => error.whose(),
             Self::Store(error) => store_cause(error),
-            Self::Write(_) => Cause::Unavailable,
+            Self::Write(_) | Self::RuntimeKey(_) => Cause::Unavailable,
             Self::BundleMissing { .. }
             | Self::BuildMissing { .. }
             | Self::Build(_)
@@ -662,6 +667,7 @@ impl Failure for ExportError {
             Self::Bundle(error) => error.code(),
             Self::Checkpoint(error) => error.code(),
             Self::Store(error) => store_code(error),
+            Self::RuntimeKey(_) => "runtime.key",
             Self::Write(_) => "export.failed",
             _ => "store.corrupt",
         }

@@ -61,7 +61,7 @@ pub use answer::{Answer, AnswerPolicy, Evaluated, LogPosition};
 pub use build::BuildFiles;
 pub use chancery_core::statement::Environment;
 pub use edge::{Clock, Entropy, EntropyError};
-pub use error::ExecuteError;
+pub use error::{ExecuteError, RuntimeKeyError};
 pub use execute::Caller;
 pub use failure::{Cause, Failure, Fault};
 pub use home::Home;

@@ -15,9 +15,9 @@
 //! The signature over the body is made when it is asked for, by the runtime key of that moment.
 //! Sources: formats §4.1, §5, §7 and §8.
 
-use crate::build::{Recorded, RecordedBuild, RecordedBuildError, read_recorded};
+use crate::build::{LoggedBuild, LoggedBuildError, RecordedBuildError, read_logged};
 use crate::bundles::{BundleError, LoadedBundle, verify_stored};
-use crate::error::{store_cause, store_code, store_detail};
+use crate::error::{RuntimeKeyError, store_cause, store_code, store_detail};
 use crate::failure::{Cause, Failure};
 use crate::records::{Activation, Entry, Records, StoreError};
 use crate::runtime::{Runtime, read_keyring};
@@ -85,7 +85,7 @@ impl Provenance {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
-    build: Option<BuildPart>,
+    build: Option<BuildPart<'a>>,
     decision: DecisionPart<'a>,
     format: &'static str,
     keyring: KeyringPart,
@@ -95,11 +95,11 @@ struct Body<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct BuildPart {
+struct BuildPart<'a> {
     index: u64,
     payload: b64::Bytes,
     record_id: RecordId,
-    signature: MessageBundle,
+    signature: &'a MessageBundle,
 }
 
 #[derive(Serialize)]
@@ -188,7 +188,6 @@ struct Facts {
     /// The chain hash before its own entry.
     chain: ChainHash,
     activation: Option<Activation>,
-    build: Option<Recorded>,
     statement: Statement<Decision>,
 }
 
@@ -198,15 +197,16 @@ impl Runtime {
     /// The body is the same at any time. A decision of a log for tests that names no build is not signed for.
     ///
     /// # Errors
-    /// [`ProvenanceError`]; a key that does not sign refuses, and an unsigned document is never given instead.
+    /// [`ProvenanceError`]; a key that does not sign, or may not any more, refuses, and an unsigned document is never given instead.
     pub fn provenance(&self, execution_id: &ExecutionId) -> Result<Option<Provenance>, ProvenanceError> {
         let inner = &self.inner;
         let keyring = inner.snapshot().keyring.clone();
         let load = |hash: &BundleHash| inner.load(&keyring, hash);
-        let found = self.records().compose(&keyring, execution_id, load)?;
+        let build = |hash: &Digest| inner.logged_build(&keyring, hash);
+        let found = self.records().compose(&keyring, execution_id, load, build)?;
         let Some(mut provenance) = found else { return Ok(None) };
         if !provenance.trial {
-            let key = inner.runtime_key.as_ref();
+            let key = inner.good_runtime_key::<ProvenanceError>()?;
             provenance.signature = Some(ProvenanceSignature {
                 key: key.public_key().key_id().clone(),
                 signature: key.sign(provenance.body())?,
@@ -223,10 +223,11 @@ impl Records {
     /// [`ProvenanceError`].
     pub fn provenance(&self, execution_id: &ExecutionId) -> Result<Option<Provenance>, ProvenanceError> {
         let keyring = self.store.read(read_keyring)??;
-        self.compose(&keyring, execution_id, |hash| {
+        let load = |hash: &BundleHash| {
             let stored = self.store.read(|reader| reader.bundle_by_hash(hash))?;
             stored.map(|stored| verify_stored(&keyring, stored, hash).map(Arc::new)).transpose()
-        })
+        };
+        self.compose(&keyring, execution_id, load, |hash| read_logged(&self.store, &keyring, hash))
     }
 
     fn compose(
@@ -234,6 +235,7 @@ impl Records {
         keyring: &Keyring,
         execution_id: &ExecutionId,
         load: impl FnOnce(&BundleHash) -> Result<Option<Arc<LoadedBundle>>, BundleError>,
+        load_build: impl FnOnce(&Digest) -> Result<Option<Arc<LoggedBuild>>, LoggedBuildError>,
     ) -> Result<Option<Provenance>, ProvenanceError> {
         let Some(facts) = self.store.read(|reader| Ok(self.facts(reader, execution_id)))?? else {
             return Ok(None);
@@ -247,15 +249,16 @@ impl Records {
             .filter(|activation| activation.bundle_hash == decision.policy.bundle_hash)
             .ok_or(damaged("its bundle was not in force"))?;
         let loaded = load(&decision.policy.bundle_hash)?.ok_or(damaged("its bundle is not in the store"))?;
-        let build = match (decision.runtime.build_identity, facts.build) {
-            (None, _) => None,
-            (Some(_), None) => return Err(damaged("its build is not in the store")),
-            (Some(hash), Some(recorded)) => {
-                let RecordedBuild { entry, signature, .. } = RecordedBuild::verify(keyring, recorded, &hash)?;
-                let payload = b64::Bytes(entry.payload);
-                Some(BuildPart { index: entry.index, payload, record_id: entry.record_id, signature })
-            }
+        let build = match &decision.runtime.build_identity {
+            None => None,
+            Some(hash) => Some(load_build(hash)?.ok_or(damaged("its build is not in the store"))?),
         };
+        let build = build.as_deref().map(|build| BuildPart {
+            index: build.index,
+            payload: b64::Bytes(build.payload.clone()),
+            record_id: build.record_id,
+            signature: &build.signature,
+        });
         let signature = facts.entry.signatures.first().ok_or(damaged("it has no signature"))?;
         let trial = decision.environment == Environment::Test && build.is_none();
         let body = Body {
@@ -301,16 +304,12 @@ impl Records {
         let policy = &statement.predicate.policy.id;
         let activations = reader.activations(Some(policy))?.into_iter();
         let activation = activations.take_while(|activation| activation.index < entry.index).last();
-        let build = match &statement.predicate.runtime.build_identity {
-            Some(hash) => read_recorded(reader, hash)?,
-            None => None,
-        };
         let previous = match entry.index.checked_sub(1) {
             Some(before) => reader.entry(before)?,
             None => None,
         };
         let chain = self.chains.before(reader, entry.index)?;
-        Ok(Some(Facts { entry, previous, chain, activation, build, statement }))
+        Ok(Some(Facts { entry, previous, chain, activation, statement }))
     }
 }
 
@@ -397,12 +396,24 @@ pub enum ProvenanceError {
     /// The document has no canonical form.
     #[error("the document cannot be written down")]
     Canonical(#[from] CanonicalError),
+    /// The runtime's key may not sign.
+    #[error(transparent)]
+    RuntimeKey(#[from] RuntimeKeyError),
     /// The runtime's key did not sign.
     #[error(transparent)]
     Sign(#[from] SignError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<LoggedBuildError> for ProvenanceError {
+    fn from(error: LoggedBuildError) -> Self {
+        match error {
+            LoggedBuildError::Recorded(error) => Self::Build(error),
+            LoggedBuildError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl Failure for ProvenanceError {
@@ -414,7 +425,7 @@ impl Failure for ProvenanceError {
             | Self::Keyring(_)
             | Self::Canonical(_) => Cause::Corrupt,
             Self::Bundle(error) => error.whose(),
-            Self::Sign(_) => Cause::Unavailable,
+            Self::RuntimeKey(_) | Self::Sign(_) => Cause::Unavailable,
             Self::Store(error) => store_cause(error),
         }
     }
@@ -425,14 +436,16 @@ impl Failure for ProvenanceError {
             Self::Keyring(_) => "trust.keyring",
             Self::Canonical(_) => "runtime.internal",
             Self::Bundle(error) => error.code(),
-            Self::Sign(_) => "runtime.key",
+            Self::RuntimeKey(_) | Self::Sign(_) => "runtime.key",
             Self::Store(error) => store_code(error),
         }
     }
 
     fn detail(&self) -> String {
         match self {
-            Self::Sign(_) => "the runtime's key cannot sign at the moment; retry".to_owned(),
+            Self::RuntimeKey(_) | Self::Sign(_) => {
+                "the runtime's key cannot sign at the moment; retry".to_owned()
+            }
             Self::Bundle(error) => error.detail(),
             Self::Store(error) => store_detail(error),
             _ => "what is recorded of the decision is damaged; the operator has to look at it".to_owned(),

@@ -4,11 +4,11 @@
 //! `root.pub`, this runtime's keys are in it and good now, the vault is the one that the database was made with,
 //! and every bundle in force has the content, the signature and the activation that its log entry says.
 
-use crate::build::{self, BuildError, BuildFiles, DecidingBuild, RecordedBuildError};
+use crate::build::{self, BuildError, BuildFiles, DecidingBuild, LoggedBuild, RecordedBuildError};
 use crate::bundles::{BundleError, LoadedBundle};
 use crate::checkpoint::{CheckpointError, Publisher};
 use crate::edge::{Clock, Entropy};
-use crate::error::{ExecuteError, store_cause, store_code, store_detail};
+use crate::error::{ExecuteError, RuntimeKeyError, store_cause, store_code, store_detail};
 use crate::failure::{Cause, Failure};
 use crate::home::Home;
 use crate::keys::{KeyError, ServerKeys};
@@ -79,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) binary: Digest,
     pub(crate) build: Option<DecidingBuild>,
     pub(crate) chains: Arc<Chains>,
+    /// Builds that recorded decisions name, verified once. INVARIANT: content never changes under a hash.
+    pub(crate) builds: Mutex<HashMap<Digest, Arc<LoggedBuild>>>,
     pub(crate) publisher: Mutex<Publisher>,
     pub(crate) due: Mutex<Due>,
     snapshot: RwLock<Arc<Snapshot>>,
@@ -136,6 +138,7 @@ impl Runtime {
             binary: options.binary,
             build: None,
             chains: Arc::default(),
+            builds: Mutex::default(),
             publisher: Mutex::new(publisher),
             due: Mutex::default(),
             snapshot: RwLock::new(Arc::new(Snapshot {
@@ -213,6 +216,21 @@ impl Runtime {
 impl Inner {
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The runtime's key, where it is good at the head of the log and at this instant: what it signs beside the log is
+    /// judged by nobody else before it is handed out.
+    pub(crate) fn good_runtime_key<E>(&self) -> Result<&dyn Signer, E>
+    where
+        E: From<StoreError> + From<RuntimeKeyError>,
+    {
+        let size = self.store.read(|reader| Ok(reader.head()?.size))?;
+        let key = self.runtime_key.as_ref();
+        let id = key.public_key().key_id();
+        match self.snapshot().keyring.judge(id, &Role::Runtime, size, self.clock.now()) {
+            Ok(_) => Ok(key),
+            Err(standing) => Err(RuntimeKeyError { key: id.clone(), standing }.into()),
+        }
     }
 
     /// Reads keyring and activations again and verifies whatever is new. The old snapshot stays if that fails.
@@ -294,6 +312,16 @@ pub(crate) fn tenant_keys(
     Ok((commitment, OpeningKey::new(tenant.clone(), key(Purpose::Opening)?)))
 }
 
+/// What helps against a key that is not good.
+fn way_out(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Unknown => "enrol it in a new keyring version",
+        Standing::Role => "use one that has the role, or enrol another key with it",
+        Standing::Validity => "renew the keyring and the key: `chancery trust keyring renew`",
+        Standing::Revoked => "a revocation is never lifted: enrol a new key and use that",
+    }
+}
+
 /// Why a log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -322,7 +350,7 @@ pub enum OpenError {
     #[error("the keyring of the log cannot be trusted")]
     Keyring(#[from] KeyringError),
     /// A private key of this runtime is not good.
-    #[error("the key {key} is not good as `{role}`; enrol it in a new keyring version")]
+    #[error("the key {key} is not good as `{role}`; {}", way_out(*standing))]
     Key {
         /// The key.
         key: KeyId,

@@ -93,6 +93,8 @@ impl Failure {
             Cause::Conflict => Exit::Conflict,
             Cause::Refused => Exit::NotAuthorised,
             Cause::NotFound => Exit::NotFound,
+            // The program that asks here is itself the one that may not.
+            Cause::Unavailable if is_build(code) => Exit::NotAuthorised,
             Cause::Unavailable | Cause::Corrupt => Exit::Runtime,
         };
         let mut message = message.to_owned();
@@ -122,16 +124,23 @@ impl Failure {
             ("store.foreign", _) => {
                 "name the log's own file with `database` in chancery.toml; nothing was written to this one"
             }
+            ("activation.in_force", _) => "`chancery bundle history` shows who put it in force, and why",
             ("bundle.published", _) => "raise `version` in bundle.toml: a version never changes",
             ("bundle.signature", _) => "sign it: `chancery bundle sign FOLDER`",
             ("init.exists", _) => "run `chancery init` in another folder",
             ("keyring.chain" | "keyring.root", _) => {
                 "`chancery trust keyring show` has the newest version; draft the next one from it and sign again"
             }
+            ("keyring.loss", _) => {
+                "what it takes away is lost for ever: revoke from a later index, or say `--accept-loss` with that number"
+            }
             ("keyring.in_force", _) => "`chancery bundle history` shows who put what in force",
             (_, Cause::Caller) => "correct the input and run the command again",
             (_, Cause::Conflict) => {
                 "look at what is recorded: `chancery decision list`, `chancery bundle history`"
+            }
+            (code, Cause::Refused | Cause::Unavailable) if is_build(code) => {
+                "the message says what to install; `chancery build verify` checks it before; nothing was recorded"
             }
             (_, Cause::Refused) => "what is missing stands in the message; nothing was changed",
             (_, Cause::NotFound) => {
@@ -159,6 +168,11 @@ impl Failure {
         self.help = Some(help.to_string());
         self
     }
+}
+
+/// Whether a code is about the build that is to decide.
+fn is_build(code: &str) -> bool {
+    code.starts_with("build.")
 }
 
 /// One fault of an input, as it is told: found here, or by a server.

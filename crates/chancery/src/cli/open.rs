@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use chancery_core::digest::Digest;
 use chancery_core::statement::Environment;
+use chancery_runtime::build::IDENTITY;
 use chancery_runtime::records::Records;
 use chancery_runtime::{BuildFiles, Caller, KeyName, Options, Runtime, ServerKeys, keys};
 use chancery_supply::pkcs11;
@@ -85,9 +86,39 @@ impl Home<'_> {
         password: &Password,
         environment: Option<Environment>,
     ) -> Result<Runtime, Failure> {
-        let runtime = self.open(config, password, environment, build_files(config)?)?;
+        let runtime = self.open(config, password, environment, self.build_files(config)?)?;
         runtime.may_decide()?;
+        if runtime.build().is_none() {
+            tracing::warn!("this program decides without a build: its decisions name none");
+        }
         Ok(runtime)
+    }
+
+    /// The release's files, from the folder that the configuration names, else from that of the running program.
+    ///
+    /// A folder that is named has to have them; `none` says that there are none.
+    fn build_files(&self, config: &Config) -> Result<Option<BuildFiles>, Failure> {
+        let help = "put all files of the release there, readable for the user that runs the program, name their folder \
+                    with `build`, or decide without a build, on a log for tests: `build = \"none\"`";
+        let told = |error: std::io::Error| {
+            Failure::because(Exit::NotAuthorised, "cannot use the files of the release", &error).help(help)
+        };
+        // Relative paths of the configuration start at its folder, so that this is how the word arrives here.
+        let none = self.config.parent().unwrap_or(Path::new("")).join("none");
+        match &config.build {
+            Some(folder) if *folder == none => Ok(None),
+            Some(folder) => match BuildFiles::read(folder).map_err(told)? {
+                Some(files) => Ok(Some(files)),
+                None => {
+                    let what = format!("there is no `{IDENTITY}` in `{}`", folder.display());
+                    Err(Failure::new(Exit::NotAuthorised, what).help(help))
+                }
+            },
+            None => match std::env::current_exe().map_err(told)?.parent() {
+                Some(folder) => BuildFiles::read(folder).map_err(told),
+                None => Ok(None),
+            },
+        }
     }
 
     /// Opens a log with everything given.
@@ -121,6 +152,7 @@ impl Home<'_> {
         let runtime = reference(&config.runtime_key, KeyName::Runtime);
         let log = reference(&config.log_key, KeyName::Log);
         // Permissions first: they are cheap to see, and each decryption takes a tenth of a second on purpose.
+        keys::check_folder(&home)?;
         for file in [&runtime, &log].into_iter().filter(|key| !pkcs11::is_uri(key)) {
             keys::check_mode(file)?;
         }
@@ -176,21 +208,6 @@ pub(super) fn home_of(config: &Config) -> chancery_runtime::Home {
         .with_keys(config.keys.clone())
         .with_root_pub(config.trust.join("root.pub"))
         .with_checkpoint(config.checkpoint_file.clone())
-}
-
-/// The release's files, from the folder that the configuration names, else from that of the running program.
-fn build_files(config: &Config) -> Result<Option<BuildFiles>, Failure> {
-    let read = || match &config.build {
-        Some(folder) => BuildFiles::read(folder),
-        None => match std::env::current_exe()?.parent() {
-            Some(folder) => BuildFiles::read(folder),
-            None => Ok(None),
-        },
-    };
-    read().map_err(|error| {
-        Failure::because(Exit::Runtime, "cannot read the files of the release", &error)
-            .help("make them readable for the user that runs the program, or name their folder with `build`")
-    })
 }
 
 /// SHA-256 of the running program's file, which decisions name as `runtime.binary`.

@@ -4,6 +4,9 @@
 //! server's word about itself proves nothing: what is given out here is signed by the builder, and is checked with the
 //! builder's key.
 
+use std::sync::Arc;
+
+use axum::body::Bytes;
 use axum::extract::State as Extract;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -65,12 +68,12 @@ pub(super) async fn build(Extract(state): Extract<State>, mut query: Query) -> R
             "this server decides without a build: its log is for tests, and its decisions name none",
         ));
     };
-    let file = |content_type: &'static str, bytes: &[u8]| {
-        ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], bytes.to_vec()).into_response()
+    let file = |content_type: &'static str, bytes: Bytes| {
+        ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], bytes).into_response()
     };
     match part.as_deref() {
-        Some("identity") => Ok(file(dsse::IN_TOTO, &build.payload)),
-        Some("sbom") => Ok(file(CYCLONEDX, &build.sbom)),
+        Some("identity") => Ok(file(dsse::IN_TOTO, build.payload.clone().into())),
+        Some("sbom") => Ok(file(CYCLONEDX, Bytes::from_owner(Arc::clone(&build.sbom)))),
         Some("signature") => json_as(StatusCode::OK, sigstore::MEDIA_TYPE, &build.signature),
         Some("envelope") => json_as(StatusCode::OK, DSSE, &build.envelope),
         _ => json(

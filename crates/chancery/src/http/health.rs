@@ -76,11 +76,14 @@ fn checks(runtime: &Runtime, now: Timestamp, database: &Path) -> Vec<Check> {
         Ok(()) => (Ok(()), Ok(())),
         Err(error @ OpenError::Key { .. }) => (Ok(()), Err(error.to_string())),
         Err(error @ OpenError::Sign { .. }) => (Ok(()), Err(chain(&error))),
+        // The last thing that is looked at, and a check of its own.
+        Err(OpenError::Decide(_)) => (Ok(()), Ok(())),
         Err(error) => (Err(error.to_string()), Err("not looked at, the store comes first".to_owned())),
     };
     vec![
         Check::of("store", store),
         Check::of("keys", keys),
+        Check::of("build", runtime.may_decide().map_err(|error| chain(&error))),
         Check::of("clock", clock(runtime, now)),
         Check::of("disk", disk(database)),
     ]

@@ -1,13 +1,14 @@
 use super::*;
 use crate::edge::Clock as _;
 use crate::export::{Disclosure, ExportRequest, Selection};
+use crate::failure::{Cause, Failure as _};
 use crate::fsck::FsckRequest;
 use crate::testing::{BOM, PROGRAM, TestLog, build_key, caller, other_key, release, request, sign_release};
 use crate::trust;
 use chancery_core::dsse::IN_TOTO;
 use chancery_core::evidence::Filter;
 use chancery_core::key::{Signer, SigningKey};
-use chancery_core::keyring::{Change, KeyEntry, Moment};
+use chancery_core::keyring::{Change, KeyEntry, Moment, Standing};
 use chancery_core::time::Timestamp;
 use chancery_store::NewKeyring;
 use chancery_verify::{Ask, CheckId, CheckResult, Verdict};
@@ -127,7 +128,7 @@ fn a_production_log_without_a_build_is_administered_and_decides_nothing() {
     log.activate(&runtime, "2.0.0");
     assert_eq!(runtime.begin_export(&all()).unwrap().decisions(), 0);
     let error = runtime.execute_blocking(&caller(), &request("a", "1", "0.1")).unwrap_err();
-    assert_eq!((error.whose(), error.code()), (Cause::Refused, "build.missing"));
+    assert_eq!((error.whose(), error.code()), (Cause::Unavailable, "build.missing"));
     assert_eq!(runtime.may_decide().unwrap_err().code(), "build.missing");
     assert_eq!(runtime.ready().unwrap_err().code(), "build.missing");
     // Nothing is recorded by an evaluation, and nothing signed.
@@ -318,7 +319,7 @@ fn a_key_that_is_revoked_later_keeps_its_builds_and_one_revoked_from_the_start_d
     change(&log, &runtime, &[revoke(2)]);
     // At once, in the process that runs.
     let error = runtime.execute_blocking(&caller(), &request("b", "1", "0.1")).unwrap_err();
-    assert_eq!((error.whose(), error.code()), (Cause::Refused, "build.key"));
+    assert_eq!((error.whose(), error.code()), (Cause::Unavailable, "build.key"));
     assert_eq!(runtime.ready().unwrap_err().code(), "build.key");
     drop(runtime);
     assert!(matches!(
@@ -428,6 +429,25 @@ fn what_is_stored_of_a_build_is_checked_before_it_is_used() {
 fn files_are_read_from_their_folder_and_have_a_limit() {
     let folder = tempfile::tempdir().unwrap();
     assert!(BuildFiles::read(folder.path()).unwrap().is_none());
+    std::fs::write(folder.path().join(SBOM), BOM).unwrap();
+    assert!(BuildFiles::read(folder.path()).unwrap().is_none(), "a bill of materials may be any program's");
+    std::fs::remove_file(folder.path().join(SBOM)).unwrap();
+    for name in [SIGNATURE, BUNDLE, ENVELOPE] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "{}").unwrap();
+        let error = BuildFiles::read(folder.path()).unwrap_err();
+        assert!(error.to_string().contains(&format!("without `{IDENTITY}`")), "{error}");
+        std::fs::remove_file(path).unwrap();
+    }
+    std::fs::create_dir(folder.path().join(IDENTITY)).unwrap();
+    let error = BuildFiles::read(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("no regular file"), "{error}");
+    std::fs::remove_dir(folder.path().join(IDENTITY)).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(folder.path().join(IDENTITY)).unwrap();
+    let error = BuildFiles::read(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("no regular file"), "{error}");
+    drop(socket);
+    std::fs::remove_file(folder.path().join(IDENTITY)).unwrap();
     let files = good();
     std::fs::write(folder.path().join(IDENTITY), &files.identity).unwrap();
     let read = BuildFiles::read(folder.path()).unwrap().unwrap();

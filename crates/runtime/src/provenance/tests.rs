@@ -1,6 +1,7 @@
 use super::*;
 use crate::bundles::ActivationRequest;
 use crate::edge::Clock as _;
+use crate::export::ExportRequest;
 use crate::testing::{POLICY, TestLog, build_key, caller, release, request};
 use crate::trust;
 use chancery_core::key::{Signer, SigningKey};
@@ -238,4 +239,34 @@ fn a_damaged_record_is_told_and_never_traced() {
         assert!(error.to_string().contains(what), "{sql}: {error}");
         assert!(!error.detail().contains("bundle"), "{}", error.detail());
     }
+}
+
+#[test]
+fn a_revoked_runtime_key_signs_no_document_and_no_trailer() {
+    let log = TestLog::production();
+    let runtime = open(&log);
+    runtime.execute_blocking(&caller(), &request("a", "1", "0.1")).unwrap();
+    runtime.provenance(&id("a")).unwrap().unwrap();
+    let wanted = ExportRequest::one(id("a"));
+    let begun = runtime.begin_export(&wanted).unwrap();
+    let size = runtime.records().head().unwrap().size;
+    let key = runtime.runtime_key().key_id().clone();
+    let revoke = Change::Revoke { key, from_index: size, reason: "stolen".to_owned() };
+    let keyring = runtime.keyring();
+    let draft = keyring.draft(&[revoke], Moment { now: log.clock.now(), size }).unwrap();
+    let mut envelope = trust::unsigned(&draft).unwrap();
+    trust::sign(&keyring, &mut envelope, &log.root_key).unwrap();
+    runtime.append_keyring(&envelope).unwrap();
+
+    let error = runtime.provenance(&id("a")).unwrap_err();
+    assert_eq!((error.whose(), error.code()), (Cause::Unavailable, "runtime.key"), "{error}");
+    let refused = runtime.begin_export(&wanted).err().unwrap();
+    assert_eq!((refused.whose(), refused.code()), (Cause::Unavailable, "runtime.key"), "{refused}");
+    // Nor does an export end that had begun before.
+    let mut file = Vec::new();
+    let broken = begun.write(&mut file, |_| {}).unwrap_err();
+    assert_eq!((broken.whose(), broken.code()), (Cause::Unavailable, "runtime.key"), "{broken}");
+    assert!(!String::from_utf8(file).unwrap().contains("\"kind\":\"trailer\""));
+    // What needs no signature is still there.
+    assert!(runtime.records().provenance(&id("a")).unwrap().unwrap().signature().is_none());
 }

@@ -147,7 +147,7 @@ async fn readiness_names_what_stands_in_the_way() {
     assert_eq!((ready.status, &ready.json()["status"]), (200, &Value::from("ready")), "{ready:?}");
     let names: Vec<Value> =
         ready.json()["checks"].as_array().unwrap().iter().map(|check| check["name"].clone()).collect();
-    assert_eq!(names, ["store", "keys", "clock", "disk"]);
+    assert_eq!(names, ["store", "keys", "build", "clock", "disk"]);
 
     let failed = |answer: &Value| -> Vec<String> {
         let checks = answer["checks"].as_array().unwrap().clone();

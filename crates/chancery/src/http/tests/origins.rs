@@ -1,16 +1,18 @@
 //! The build that decides, and where decisions come from.
 
-use axum::http::header;
+use axum::body::Body;
+use axum::http::{Request, header};
 use chancery_core::b64;
 use chancery_core::digest::Digest;
 use chancery_core::dsse::{Envelope, IN_TOTO};
-use chancery_core::key::{Signer, SigningKey};
+use chancery_core::key::{KeyId, Signer, SigningKey};
+use chancery_core::keyring::{Change, Moment};
 use chancery_core::sigstore::MessageBundle;
 use chancery_core::statement::{BuildIdentity, Git, Sbom, Statement, Subject};
-use chancery_runtime::BuildFiles;
+use chancery_runtime::{BuildFiles, Clock as _, trust};
 use serde_json::json;
 
-use super::support::{Api, BINARY, build_key};
+use super::support::{Api, BINARY, build_key, outside, root_key, send};
 
 const BOM: &[u8] = br#"{"bomFormat":"CycloneDX","specVersion":"1.5"}"#;
 
@@ -113,4 +115,44 @@ async fn provenance_is_signed_and_stays_as_it_is() {
     api.decide("y", "500").await;
     api.clock.move_ms(60_000);
     assert_eq!(api.get("/v1/decisions/x/provenance").await.body, first.body);
+}
+
+/// Revokes a key from an entry of the log on.
+fn revoke(api: &Api, key: &KeyId, from_index: u64) {
+    let revoked = Change::Revoke { key: key.clone(), from_index, reason: "stolen".to_owned() };
+    let keyring = api.runtime.keyring();
+    let size = api.runtime.records().head().unwrap().size;
+    let draft = keyring.draft(&[revoked], Moment { now: api.clock.now(), size }).unwrap();
+    let mut envelope = trust::unsigned(&draft).unwrap();
+    trust::sign(&keyring, &mut envelope, &root_key()).unwrap();
+    outside(|| api.runtime.append_keyring(&envelope).map(drop)).unwrap();
+}
+
+#[tokio::test]
+async fn after_its_runtime_key_was_revoked_a_server_signs_nothing_more() {
+    let api = Api::of_build(release(&build_key()));
+    api.decide("x", "500").await;
+    let size = api.runtime.records().head().unwrap().size;
+    revoke(&api, api.runtime.runtime_key().key_id(), size);
+    for path in ["/v1/decisions/x/provenance", "/v1/decisions:export", "/v1/decisions:export?execution_id=x"]
+    {
+        let refused = api.get(path).await;
+        refused.problem(503, "runtime.key");
+        assert_eq!(refused.header("x-provenance-signature"), "", "{path}");
+    }
+    api.decide("y", "500").await.problem(503, "runtime.key");
+    assert_eq!(api.get("/v1/decisions/x").await.status, 200, "what was signed is still there");
+}
+
+#[tokio::test]
+async fn a_build_whose_key_is_revoked_decides_nothing_and_readiness_says_so() {
+    let api = Api::of_build(release(&build_key()));
+    api.decide("x", "500").await;
+    revoke(&api, build_key().public_key().key_id(), 0);
+    api.decide("y", "500").await.problem(503, "build.key");
+    let ready = send(&api.operator, Request::get("/readyz").body(Body::empty()).unwrap()).await;
+    let checks = ready.json()["checks"].as_array().unwrap().clone();
+    let failed: Vec<_> = checks.iter().filter(|check| check["ok"] == false).collect();
+    assert_eq!((ready.status, failed.len(), &failed[0]["name"]), (503, 1, &json!("build")), "{checks:?}");
+    assert!(failed[0]["detail"].as_str().unwrap().contains("revoked"), "{failed:?}");
 }
