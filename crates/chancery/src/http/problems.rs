@@ -158,6 +158,7 @@ const PROBLEMS: &[Listed] = &[
         &["logKeyring"],
         "it revokes the key that put a policy in force, as of then",
     ),
+    named(409, "keyring.loss", &["logKeyring"], "it takes away more entries of the log than `accept_loss`"),
     named(409, "override.not_waiting", ONE_CASE, "the decision was not left to approvers"),
     named(409, "override.resolved", OVERRIDING, "the case has ended"),
     named(409, "override.nonce", &["submitOverride"], "the nonce was used: ask for a new statement"),

@@ -494,6 +494,10 @@ fn a_revoked_runtime_key_decides_nothing_and_its_decisions_fail() {
     let error = runtime.execute_blocking(&caller(), &request("e-2", "1", "0.1")).unwrap_err();
     assert_eq!(error.code(), "runtime.key", "{error}");
     drop(runtime);
+    // Nothing lifts a revocation: the advice is another key.
+    let error = log.try_open().unwrap_err();
+    assert_eq!(error.code(), "runtime.key", "{error}");
+    assert!(error.to_string().contains("enrol a new key and use that"), "{error}");
     let mut options = log.options();
     options.keys.runtime = Arc::new(key(3));
     assert_eq!(options.environment, Some(Environment::Test));
