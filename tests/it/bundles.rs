@@ -28,6 +28,23 @@ fn every_sample_bundle_passes_its_own_cases() {
 }
 
 #[test]
+fn policies_that_no_case_covers_fail_the_test_unless_that_is_said() {
+    let home = Home::new();
+    let folder = next_version(&home, "1.1.0");
+    let policy = folder.join("cover.cedar");
+    let text = std::fs::read_to_string(&policy).unwrap();
+    let more = "@id(\"never\")\npermit (principal, action == Action::\"deny\", resource) when { false };\n";
+    std::fs::write(&policy, format!("{text}\n{more}")).unwrap();
+    let said = run(chancery(home.path()).args(["bundle", "test"]), [&folder]).expect(4);
+    assert!(said.out.contains("not covered") && said.out.contains("`never`"), "{}", said.out);
+    run(chancery(home.path()).args(["bundle", "test", "--allow-uncovered"]), [&folder]).expect(0);
+    std::fs::write(&policy, text).unwrap();
+    std::fs::remove_dir_all(folder.join("cases")).unwrap();
+    let said = run(chancery(home.path()).args(["bundle", "test"]), [&folder]).expect(4);
+    assert!(said.out.contains("0 of 0 cases") && said.err.contains("--allow-uncovered"), "{said:?}");
+}
+
+#[test]
 fn a_new_version_is_signed_published_and_decides() {
     let home = Home::new();
     let folder = next_version(&home, "1.1.0");
@@ -43,6 +60,8 @@ fn a_new_version_is_signed_published_and_decides() {
     run(chancery(home.path()).args(["bundle", "publish"]), [&folder]).expect(0);
     let activate = ["bundle", "activate", "claim-approval@1.1.0", "--reason", "a new version"];
     run(&mut chancery(home.path()), activate).expect(0);
+    let again = run(&mut chancery(home.path()), activate).expect(11);
+    assert!(again.err.contains("in force since log index"), "{}", again.err);
     let history = run(&mut chancery(home.path()), ["bundle", "history", "claim-approval", "-o", "json"])
         .expect(0)
         .json();

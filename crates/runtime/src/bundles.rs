@@ -25,8 +25,8 @@ use chancery_core::time::Timestamp;
 use chancery_policy::Bundle;
 use chancery_policy::sum::{SIGNATURE, SUM, is_beside};
 use chancery_store::{
-    Appended, Body, DecisionSummary, InForce, NewActivation, NewEntry, Rejected, StoreError, StoredBundle,
-    SubmitError,
+    Appended, Body, DecisionSummary, InForce, NewActivation, NewEntry, Reader, Rejected, StoreError,
+    StoredBundle, SubmitError,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -252,7 +252,8 @@ impl Runtime {
 
     /// Puts a bundle in force, as a signed activation says. Blocks until it is logged.
     ///
-    /// Durable once it returns, and the next decision is made with it.
+    /// Durable once it returns, and the next decision is made with it. What is in force already is activated again
+    /// only with another key, because then another one answers for it.
     ///
     /// # Errors
     /// [`BundleError`]: the signature, the key, the time, `previous`, or the bundle itself.
@@ -276,6 +277,13 @@ impl Runtime {
             });
         }
         judge(&snapshot.keyring, &loaded.signer, size, activation.activated_at)?;
+        let key = &activation.signer;
+        if let Some(index) =
+            inner.store.read(|reader| in_force_by(reader, &activation.policy_id, &loaded.hash, key))?
+        {
+            let (policy, version) = (activation.policy_id, activation.policy_version);
+            return Err(BundleError::InForce { policy, version, index });
+        }
         let appended = inner.store.submit_blocking(NewEntry {
             payload: envelope.payload.0.clone(),
             signatures: envelope.signatures.clone(),
@@ -316,6 +324,21 @@ impl Runtime {
     ) -> Result<Arc<LoadedBundle>, BundleError> {
         self.inner.load_published(policy, version)
     }
+}
+
+/// The log index from which on this content is in force, where `key` put it there.
+fn in_force_by(
+    reader: &mut Reader<'_>,
+    policy: &PolicyId,
+    hash: &BundleHash,
+    key: &KeyId,
+) -> Result<Option<u64>, StoreError> {
+    let Some(active) = reader.in_force()?.remove(policy).filter(|active| active.bundle_hash == *hash) else {
+        return Ok(None);
+    };
+    let entry = reader.entry(active.index)?;
+    let signed = entry.is_some_and(|entry| entry.signatures.iter().any(|signature| signature.keyid == *key));
+    Ok(signed.then_some(active.index))
 }
 
 pub(crate) fn position(appended: &Appended) -> LogPosition {
@@ -566,6 +589,18 @@ pub enum BundleError {
         /// The policy.
         policy: PolicyId,
     },
+    /// Just this is in force, put there with the same key.
+    #[error(
+        "`{policy}@{version}` is in force since log index {index}, activated with this key; nothing was logged"
+    )]
+    InForce {
+        /// The policy.
+        policy: PolicyId,
+        /// The version.
+        version: PolicyVersion,
+        /// Where it was put in force.
+        index: u64,
+    },
     /// The log does not take it.
     #[error("the log does not take the activation")]
     Rejected(#[source] Rejected),
@@ -614,7 +649,7 @@ impl Failure for BundleError {
             | Self::Envelope(_)
             | Self::Tenant { .. }
             | Self::ActivationTime { .. } => Cause::Refused,
-            Self::Published { .. } | Self::Previous { .. } => Cause::Conflict,
+            Self::Published { .. } | Self::Previous { .. } | Self::InForce { .. } => Cause::Conflict,
             Self::Rejected(Rejected::Recorded { .. }) => Cause::Conflict,
             Self::Rejected(Rejected::Key { .. }) => Cause::Refused,
             Self::NotPublished { .. } => Cause::NotFound,
@@ -636,6 +671,7 @@ impl Failure for BundleError {
             Self::Statement(_) | Self::Tenant { .. } => "activation.statement",
             Self::ActivationTime { .. } => "activation.time",
             Self::Previous { .. } => "activation.previous",
+            Self::InForce { .. } => "activation.in_force",
             Self::Rejected(_) => "log.refused",
             Self::Keyring(_) => "trust.keyring",
             Self::Sign(_) => "runtime.key",
@@ -756,8 +792,11 @@ mod tests {
         let activated = runtime.activate(&envelope).unwrap();
         assert_eq!(activated.activation.policy_version.to_string(), "2.0.0");
         assert_eq!(runtime.in_force()[0].version.to_string(), "2.0.0");
-        // The same once more: it does not continue from what is in force now.
+        // The same once more: it does not continue from what is in force now. Nor does a new statement say news.
         assert_eq!(runtime.activate(&envelope).unwrap_err().whose(), Cause::Conflict);
+        let again = runtime.sign_activation(&wanted("2.0.0"), &log.policy_key).unwrap();
+        let error = runtime.activate(&again).unwrap_err();
+        assert_eq!((error.whose(), error.code()), (Cause::Conflict, "activation.in_force"), "{error:?}");
         // Back to the first, and forth with the old statement: refused.
         runtime.activate(&runtime.sign_activation(&wanted("1.0.0"), &log.policy_key).unwrap()).unwrap();
         let error = runtime.activate(&envelope).unwrap_err();

@@ -34,6 +34,9 @@ pub(super) enum Command {
     Test {
         /// The folder of one version.
         folder: PathBuf,
+        /// Let policies pass that no case satisfies, and a bundle without cases.
+        #[arg(long)]
+        allow_uncovered: bool,
     },
     /// Print the bundle's `bundle.sum`, as `sha256sum -c` reads it.
     Sum {
@@ -83,7 +86,7 @@ pub(super) enum Command {
 pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
     match command {
         Command::Check { folder } => check(&folder, home),
-        Command::Test { folder } => test(&folder, home),
+        Command::Test { folder, allow_uncovered } => test(&folder, allow_uncovered, home),
         Command::Sum { folder } => {
             let sum = chancery_policy::sum(&content(folder::read(&folder)?)).map_err(|error| {
                 Failure::because(Exit::PolicyInvalid, "no bundle can have this path", &error)
@@ -139,7 +142,7 @@ fn check(folder: &Path, home: &Home<'_>) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn test(folder: &Path, home: &Home<'_>) -> Result<Exit, Failure> {
+fn test(folder: &Path, allow_uncovered: bool, home: &Home<'_>) -> Result<Exit, Failure> {
     let bundle = load(folder)?;
     let report = bundle.run_cases();
     let shown = json!({
@@ -149,7 +152,11 @@ fn test(folder: &Path, home: &Home<'_>) -> Result<Exit, Failure> {
         "notCovered": report.unsatisfied,
     });
     home.output.print(&shown, |_| report.to_string())?;
-    Ok(if report.passed() { Exit::Ok } else { Exit::PolicyTests })
+    let covered = report.is_covered() && !report.results.is_empty();
+    if !covered && !allow_uncovered {
+        home.output.say("write a case for each policy that is not covered, or give `--allow-uncovered`");
+    }
+    Ok(if report.passed() && (covered || allow_uncovered) { Exit::Ok } else { Exit::PolicyTests })
 }
 
 /// The policy key: the one named, else the one in the folder of keys.
