@@ -5,12 +5,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use chancery_core::ids::{PolicyId, PolicyVersion};
-use chancery_core::json::Limits;
+use chancery_core::json::{self, Limits, Value};
 use chancery_core::signal::Attributes;
 use chancery_core::statement::ExecutionState;
+use chancery_runtime::failure::{Cause, Fault};
 use chancery_runtime::{Answer, Runtime};
 use serde_json::json;
 
+use super::failure::Told;
 use super::open::Home;
 use super::remote::Remote;
 use super::{Exit, Failure, batch};
@@ -37,7 +39,7 @@ pub(super) struct Arguments {
     /// The id of what is decided on.
     #[arg(long, value_name = "ID", requires = "signals")]
     resource: Option<String>,
-    /// Fail with exit code 7 if the outcome is another.
+    /// Fail with exit code 7 if the outcome is another; it has to be one of the policy's.
     #[arg(long, value_name = "OUTCOME", requires = "signals")]
     expect: Option<String>,
 }
@@ -75,8 +77,11 @@ fn one(
     signals: &Path,
     home: &Home<'_>,
 ) -> Result<Exit, Failure> {
-    let signals = read_small(signals)?;
+    let signals = read_signals(signals)?;
     let decider = Decider::open(home)?;
+    if let Some(expected) = &arguments.expect {
+        decider.knows_outcome(policy, version, expected)?;
+    }
     let execution_id = match &arguments.execution_id {
         Some(id) => id.clone(),
         None => format!("cli-{}", home.random_hex()?),
@@ -88,14 +93,21 @@ fn one(
     };
     decider.finish(home)?;
     home.output.print(&answer, describe)?;
-    Ok(match (&arguments.expect, answer.execution_state) {
-        (Some(expected), _) if *expected != answer.decision => Exit::Unexpected,
-        (None, ExecutionState::PendingOverride) => Exit::PendingOverride,
-        _ => Exit::Ok,
-    })
+    Ok(exit(arguments.expect.as_deref(), &answer))
 }
 
-/// A request around signals that stay exactly as they were written: the strict parser must see what the file has.
+/// A blocked execution is no decision to act on, whatever was expected: its outcome is only the fallback.
+fn exit(expected: Option<&str>, answer: &Answer) -> Exit {
+    match (answer.execution_state, expected) {
+        (ExecutionState::Blocked, _) => Exit::PolicyInvalid,
+        (_, Some(expected)) if expected != answer.decision => Exit::Unexpected,
+        (ExecutionState::PendingOverride, None) => Exit::PendingOverride,
+        _ => Exit::Ok,
+    }
+}
+
+/// A request around signals that stay exactly as they were written, because numbers keep their text. That they are
+/// one object and nothing besides was seen before ([`check_signals`]), so they cannot say more than signals.
 fn request_text(
     execution_id: &str,
     policy: &PolicyId,
@@ -185,6 +197,28 @@ impl Decider {
         }
     }
 
+    /// Refuses an outcome that the policy does not have: a misspelt one would be told only after the decision.
+    fn knows_outcome(
+        &self,
+        policy: &PolicyId,
+        version: Option<&PolicyVersion>,
+        outcome: &str,
+    ) -> Result<(), Failure> {
+        let version = match version {
+            Some(version) => version.clone(),
+            None => self.in_force(policy, None)?,
+        };
+        let outcomes = match self {
+            Self::Here(runtime) => runtime.bundle(policy, &version)?.bundle.manifest().outcomes().to_vec(),
+            Self::There(server) => server.bundle(policy, &version)?.manifest().outcomes().to_vec(),
+        };
+        if outcomes.iter().any(|known| known == outcome) {
+            return Ok(());
+        }
+        Err(Failure::usage(format!("`{policy}@{version}` has no outcome `{outcome}`"))
+            .help(format!("its outcomes are `{}`; nothing was decided", outcomes.join("`, `"))))
+    }
+
     /// The signals that a version's schema has.
     pub(super) fn signals(&self, policy: &PolicyId, version: &PolicyVersion) -> Result<Attributes, Failure> {
         Ok(match self {
@@ -210,16 +244,42 @@ pub(super) fn open(path: &Path) -> Result<File, Failure> {
 }
 
 /// Reads a file of signals; one byte more than a request may have is enough to refuse it.
-fn read_small(path: &Path) -> Result<String, Failure> {
+fn read_signals(path: &Path) -> Result<String, Failure> {
     let input: Box<dyn Read> =
         if path.as_os_str() == "-" { Box::new(io::stdin()) } else { Box::new(open(path)?) };
     let limit = u64::try_from(Limits::REQUEST.bytes + 1).unwrap_or(u64::MAX);
-    let mut text = String::new();
-    input.take(limit).read_to_string(&mut text).map_err(|error| {
+    let mut bytes = Vec::new();
+    input.take(limit).read_to_end(&mut bytes).map_err(|error| {
         Failure::because(Exit::Usage, format!("cannot read `{}`", path.display()), &error)
-            .help("signals are a JSON object in UTF-8")
+            .help("give the path of a file that this user can read")
     })?;
-    Ok(text)
+    check_signals(bytes).map_err(|fault| {
+        let what = format!("`{}` is not an object of signals", path.display());
+        Failure::told(Cause::Caller, "request.invalid", &what, &[Told::from(&fault)])
+    })
+}
+
+/// The text of exactly one JSON object. Bytes in a fault are counted from the start of the file, pointers are those
+/// of the request that the signals will be in.
+fn check_signals(bytes: Vec<u8>) -> Result<String, Fault> {
+    match json::parse(&bytes, Limits::REQUEST) {
+        Ok(Value::Object(_)) => {}
+        Ok(other) => {
+            return Err(Fault {
+                pointer: Some("/signals".to_owned()),
+                code: "request.type",
+                expected: "an object".to_owned(),
+                found: other.describe(),
+            });
+        }
+        Err(fault) => {
+            let mut fault = Fault::from(fault);
+            fault.pointer = fault.pointer.map(|pointer| format!("/signals{pointer}"));
+            return Err(fault);
+        }
+    }
+    // INVARIANT: the parser refuses what is no UTF-8.
+    Ok(String::from_utf8(bytes).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -229,10 +289,30 @@ mod tests {
     #[test]
     fn signals_go_into_the_request_as_they_were_written() {
         let policy = "p".parse().unwrap();
-        let text = request_text("e\"1", &policy, None, Some("r"), "{\"a\": 1.50, \"a\": 2}");
+        let signals = check_signals(b"{\"a\": 1.50, \"b\": 2}".to_vec()).unwrap();
+        let text = request_text("e\"1", &policy, None, Some("r"), &signals);
         assert_eq!(
             text,
-            r#"{"execution_id":"e\"1","policy":"p","resource":"r","signals":{"a": 1.50, "a": 2}}"#
+            r#"{"execution_id":"e\"1","policy":"p","resource":"r","signals":{"a": 1.50, "b": 2}}"#
         );
+    }
+
+    #[test]
+    fn a_file_of_signals_is_one_object_and_says_nothing_else() {
+        for (text, code, pointer, found) in [
+            ("", "json.syntax", None, "the end of the text at byte 0"),
+            ("{\"a\":1},\"labels\":{\"x\":\"y\"}", "json.syntax", None, "another character at byte 7"),
+            ("{}}", "json.syntax", None, "another character at byte 2"),
+            ("{} {}", "json.syntax", None, "another character at byte 3"),
+            ("[]", "request.type", Some("/signals"), "an empty array"),
+            ("{\"a\":1,\"a\":2}", "json.duplicate", Some("/signals/a"), "a second member of that name"),
+        ] {
+            let fault = check_signals(text.as_bytes().to_vec()).unwrap_err();
+            assert_eq!((fault.code, fault.pointer.as_deref()), (code, pointer), "{text}");
+            assert!(fault.found.contains(found), "{text}: {}", fault.found);
+        }
+        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(Limits::REQUEST.bytes));
+        assert_eq!(check_signals(long.into_bytes()).unwrap_err().code, "json.size");
+        assert_eq!(check_signals(b"{\"a\":\"\xff\"}".to_vec()).unwrap_err().code, "json.syntax");
     }
 }
