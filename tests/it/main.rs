@@ -16,6 +16,7 @@ mod build;
 mod build_identity;
 mod bundles;
 mod confirmation;
+mod decide;
 mod demo;
 mod durability;
 mod explanation;

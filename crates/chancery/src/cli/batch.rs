@@ -4,8 +4,9 @@
 //! rows ─► Requests ─► the log, or a server ─► lines ─┐
 //!            └ what was said of each row ────────────┴─► Summary
 //! ```
-//! Each row ends as a decision or as a refusal with its number; memory is bounded by what is under way, and by the
-//! refusals.
+//! Each row ends as a decision or as a refusal with its number and its line; memory is bounded by what is under way,
+//! and by the refusals. An input that fails on the way, or a server, ends the batch; what was decided until then is
+//! summed up all the same.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -15,7 +16,8 @@ use std::thread;
 use chancery_core::ids::{PolicyId, PolicyVersion};
 use chancery_core::json::Limits;
 use chancery_runtime::Answer;
-use chancery_runtime::failure::Fault;
+use chancery_runtime::failure::{Cause, Fault};
+use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -24,7 +26,8 @@ use super::failure::Told;
 use super::mapping::Mapping;
 use super::open::Home;
 use super::remote::{Problem, Remote};
-use super::summary::{Line, Refusal, Summary, ended_early};
+use super::rows::Records;
+use super::summary::{Line, Place, Refusal, Summary, ended_early};
 use super::{Exit, Failure};
 use crate::lines::Lines;
 
@@ -48,14 +51,14 @@ pub(super) fn ndjson(
     let decider = Decider::open(home)?;
     decider.in_force(policy, version)?;
     let bar = home.output.progress("deciding", None);
-    let (policy, version) = (policy.clone(), version.cloned());
-    let rows = Lines::new(BufReader::new(input), Limits::REQUEST.bytes)
-        .map(move |line| Ok(under(&policy, version.as_ref(), line?)));
     let counted = bar.clone();
-    let summary = decide_rows(&decider, home, rows.inspect(move |_| counted.inc(1)))?;
-    bar.finish_and_clear();
-    decider.finish(home)?;
-    summary.finish(home.output)
+    let (policy, version) = (policy.clone(), version.cloned());
+    let lines = Lines::new(BufReader::new(input), Limits::REQUEST.bytes).inspect(move |_| counted.inc(1));
+    let rows = (1..).zip(lines).map(move |(number, line)| {
+        let request = under(&policy, version.as_ref(), line?);
+        Ok(Row { place: Place { row: number, line: number }, request })
+    });
+    decide_rows(&decider, home, rows, &bar)
 }
 
 /// A line as a request under `policy`: named where the line names none; one that names another is refused, because
@@ -113,21 +116,25 @@ pub(super) fn csv(
     let input = open(file)?;
     let bytes = input.metadata().map_or(0, |data| data.len());
     let bar = home.output.progress("deciding", Some(bytes));
-    let mut reader =
-        csv::ReaderBuilder::new().flexible(true).from_reader(bar.wrap_read(BufReader::new(input)));
-    let unreadable = |error: csv::Error| {
-        Failure::because(Exit::Usage, format!("cannot read `{}`", file.display()), &error).help(
-            "a CSV file is UTF-8 with commas, quotes as in RFC 4180, and a first line that names the columns",
-        )
+    let unreadable = |error: &io::Error| {
+        Failure::because(Exit::Runtime, format!("cannot read `{}`", file.display()), error)
+            .help("name a file that this user can read")
     };
-    let header = reader.headers().map_err(unreadable)?.clone();
-    if header.is_empty() {
+    let mut records = Records::new(BufReader::new(bar.wrap_read(input)), Limits::REQUEST.bytes)
+        .map_err(|error| unreadable(&error))?;
+    let Some(header) = records.next() else {
         return Err(Failure::usage(format!(
             "`{}` has no first line with the names of columns",
             file.display()
         ))
         .help("an empty file is often an upload that was lost"));
-    }
+    };
+    let header = header.map_err(|error| unreadable(&error))?.cells.map_err(|fault| {
+        let what = format!("the first line of `{}` names no columns", file.display());
+        Failure::told(Cause::Caller, "request.invalid", &what, &[Told::from(&fault)]).help(
+            "a CSV file is UTF-8 with commas, quotes as in RFC 4180, and a first line that names the columns",
+        )
+    })?;
     if let Some(separator) = separator(&header) {
         return Err(Failure::usage(format!(
             "the first line of `{}` is {} by commas, and has a {separator} between its columns, as it seems",
@@ -145,41 +152,67 @@ pub(super) fn csv(
     })?;
 
     let policy = policy.to_string();
-    let rows = (1..).zip(reader.into_records()).map(move |(number, row)| {
-        Ok(mapping.request(&policy, number, &row?).map(|request| request.to_string().into_bytes()))
+    let rows = (1..).zip(records).map(move |(number, record)| {
+        let record = record?;
+        let request = match record.cells {
+            Ok(cells) => {
+                mapping.request(&policy, number, &cells).map(|request| request.to_string().into_bytes())
+            }
+            Err(fault) => Err(vec![fault]),
+        };
+        Ok(Row { place: Place { row: number, line: record.line }, request })
     });
-    let summary = decide_rows(&decider, home, rows)?;
-    bar.finish_and_clear();
-    decider.finish(home)?;
-    summary.finish(home.output)
+    decide_rows(&decider, home, rows, &bar)
 }
 
 /// What seems to divide the columns where commas do not.
-fn separator(header: &csv::StringRecord) -> Option<&'static str> {
-    let count = |separator: char| header.iter().flat_map(str::chars).filter(|c| *c == separator).count();
+fn separator(header: &[String]) -> Option<&'static str> {
+    let count =
+        |separator: char| header.iter().flat_map(|name| name.chars()).filter(|c| *c == separator).count();
     let likely = [(';', "semicolon"), ('\t', "tab"), ('|', "vertical bar")];
     let (count, name) = likely.map(|(separator, name)| (count(separator), name)).into_iter().max()?;
     (count >= header.len()).then_some(name)
 }
 
 /// A row of an input: the request that it makes, or why it makes none.
-type Row = Result<Vec<u8>, Vec<Fault>>;
+struct Row {
+    place: Place,
+    request: Result<Vec<u8>, Vec<Fault>>,
+}
 
 /// What the reader of an input says about a row before it is decided, in the order of the rows.
 enum Said {
-    Sent(u64),
-    Refused(u64, Vec<Fault>),
+    Sent(Place),
+    Refused(Place, Vec<Fault>),
     Unreadable(io::Error),
 }
 
-/// Decides what the rows make, and puts the rows that make no request back between those that do.
+/// Decides what the rows make, prints what became of them, and signs a checkpoint over it.
 fn decide_rows(
     decider: &Decider,
     home: &Home<'_>,
     rows: impl Iterator<Item = io::Result<Row>> + Send + 'static,
-) -> Result<Summary, Failure> {
+    bar: &ProgressBar,
+) -> Result<Exit, Failure> {
+    let mut summary = Summary::default();
+    let taken = take_rows(decider, home, rows, &mut summary);
+    bar.finish_and_clear();
+    let printed = summary.finish(taken.is_ok(), home.output);
+    let finished = decider.finish(home);
+    taken?;
+    finished?;
+    printed
+}
+
+/// Decides what the rows make, and puts the rows that make no request back between those that do.
+fn take_rows(
+    decider: &Decider,
+    home: &Home<'_>,
+    rows: impl Iterator<Item = io::Result<Row>> + Send + 'static,
+    summary: &mut Summary,
+) -> Result<(), Failure> {
     let (sender, said) = mpsc::sync_channel(ROWS_UNDER_WAY);
-    let requests = Requests { rows, number: 0, sender };
+    let requests = Requests { rows, sender };
     let no_thread = |error| Failure::because(Exit::Runtime, "cannot start a thread for the input", &error);
     let mut lines: Box<dyn Iterator<Item = Line>> = match decider {
         Decider::Here(runtime) => {
@@ -187,28 +220,29 @@ fn decide_rows(
         }
         Decider::There(server) => Box::new(ask(server.clone(), requests).map_err(no_thread)?),
     };
-    let mut summary = Summary::default();
     for row in said {
         match row {
-            Said::Sent(number) => match lines.next() {
-                Some(line) => summary.take(number, line, home.output)?,
-                None => return Err(Failure::new(Exit::Runtime, format!("row {number} was not answered"))),
+            Said::Sent(place) => match lines.next() {
+                Some(line) => summary.take(place, line, home.output)?,
+                None => {
+                    return Err(Failure::new(Exit::Runtime, format!("{place} was not answered"))
+                        .help("run the command again: what is recorded is answered as it was"));
+                }
             },
-            Said::Refused(row, errors) => {
+            Said::Refused(place, errors) => {
                 let (code, detail) = ("row.invalid".to_owned(), "the row makes no request".to_owned());
                 let errors = errors.iter().map(Told::from).collect();
-                summary.refuse(Refusal { row, code, detail, errors }, home.output)?;
+                summary.refuse(Refusal { place, code, detail, errors }, home.output)?;
             }
             Said::Unreadable(error) => return Err(ended_early(summary.rows, &error)),
         }
     }
-    Ok(summary)
+    Ok(())
 }
 
 /// The requests that rows make; says about each row what becomes of it before it is sent.
 struct Requests<I> {
     rows: I,
-    number: u64,
     sender: SyncSender<Said>,
 }
 
@@ -217,11 +251,9 @@ impl<I: Iterator<Item = io::Result<Row>>> Iterator for Requests<I> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let row = self.rows.next()?;
-            self.number += 1;
-            let (said, request) = match row {
-                Ok(Ok(request)) => (Said::Sent(self.number), Some(request)),
-                Ok(Err(faults)) => (Said::Refused(self.number, faults), None),
+            let (said, request) = match self.rows.next()? {
+                Ok(Row { place, request: Ok(request) }) => (Said::Sent(place), Some(request)),
+                Ok(Row { place, request: Err(faults) }) => (Said::Refused(place, faults), None),
                 Err(error) => {
                     // That nobody listens any more only means that the command has ended.
                     let _ = self.sender.send(Said::Unreadable(error));
@@ -333,10 +365,7 @@ mod tests {
 
     #[test]
     fn a_separator_that_is_no_comma_is_named() {
-        let header = |line: &str| {
-            let mut reader = csv::Reader::from_reader(line.as_bytes());
-            reader.headers().unwrap().clone()
-        };
+        let header = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
         for (line, expected) in [
             ("a;b;c", Some("semicolon")),
             ("a\tb", Some("tab")),

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chancery_core::signal::{Attributes, Type};
 use chancery_runtime::failure::Fault;
-use csv::StringRecord;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -97,26 +96,29 @@ impl Mapping {
     ///
     /// # Errors
     /// [`MappingError`], with everything that does not fit.
-    pub(super) fn parse(
-        text: &str,
-        schema: &Attributes,
-        header: &StringRecord,
-    ) -> Result<Self, MappingError> {
+    pub(super) fn parse(text: &str, schema: &Attributes, header: &[String]) -> Result<Self, MappingError> {
         let file: File = toml::from_str(text)?;
         let mut fit = Fit::new(header);
         let execution_id = fit.template(&file.execution_id.template);
         let resource = file.resource.as_ref().map(|table| fit.template(&table.template));
         let mut signals = Vec::new();
+        let mapped: BTreeSet<String> = file.signals.keys().cloned().collect();
         for (name, table) in file.signals {
             let unknown = table.unknown.clone().unwrap_or_else(|| file.unknown.clone());
             signals.extend(fit.signal(name, table, unknown, schema));
         }
         for (name, attribute) in schema.iter() {
-            if attribute.required && !signals.iter().any(|signal| signal.name == **name) {
+            if attribute.required && !mapped.contains(&**name) {
                 fit.faults.push(format!("the schema requires the signal `{name}`, which nothing fills"));
             }
         }
         fit.leave_out(&file.left_out);
+        if fit.is_another_file(&file.left_out) {
+            return Err(MappingError::Misfit(vec![
+                "the file has none of the mapping's columns: it is another file, or has no first line with their names"
+                    .to_owned(),
+            ]));
+        }
         if fit.faults.is_empty() {
             Ok(Self { columns: header.len(), unknown: file.unknown, execution_id, resource, signals })
         } else {
@@ -128,7 +130,7 @@ impl Mapping {
     ///
     /// # Errors
     /// All faults of the row, codes `mapping.…`; none holds a cell.
-    pub(super) fn request(&self, policy: &str, number: u64, row: &StringRecord) -> Result<Value, Vec<Fault>> {
+    pub(super) fn request(&self, policy: &str, number: u64, row: &[String]) -> Result<Value, Vec<Fault>> {
         if row.len() != self.columns {
             let found = format!("{} cells", row.len());
             return Err(vec![fault(None, "mapping.cells", format!("{} cells", self.columns), found)]);
@@ -151,7 +153,7 @@ impl Mapping {
         }
         let mut signals = Map::new();
         for signal in &self.signals {
-            let cell = row.get(signal.position).unwrap_or_default().trim();
+            let cell = row.get(signal.position).map_or("", |cell| cell.trim());
             if signal.unknown.iter().any(|unknown| unknown == cell) {
                 continue;
             }
@@ -164,14 +166,14 @@ impl Mapping {
         if faults.is_empty() { Ok(Value::Object(request)) } else { Err(faults) }
     }
 
-    fn fill(&self, parts: &[Part], number: u64, row: &StringRecord) -> Option<String> {
+    fn fill(&self, parts: &[Part], number: u64, row: &[String]) -> Option<String> {
         let mut filled = String::new();
         for part in parts {
             match part {
                 Part::Text(text) => filled.push_str(text),
                 Part::Row { width } => filled.push_str(&format!("{number:0width$}")),
                 Part::Column { position, width } => {
-                    let cell = row.get(*position).unwrap_or_default().trim();
+                    let cell = row.get(*position).map_or("", |cell| cell.trim());
                     if self.unknown.iter().any(|unknown| unknown == cell) {
                         return None;
                     }
@@ -185,27 +187,33 @@ impl Mapping {
 
 /// A header being used up, and what does not fit it.
 struct Fit<'a> {
-    header: &'a StringRecord,
+    header: &'a [String],
     positions: BTreeMap<&'a str, usize>,
     read: BTreeSet<usize>,
+    /// A column that the mapping reads is not there.
+    missing: bool,
     faults: Vec<String>,
 }
 
 impl<'a> Fit<'a> {
-    fn new(header: &'a StringRecord) -> Self {
-        let positions: BTreeMap<_, _> = header.iter().enumerate().map(|(at, name)| (name, at)).collect();
+    fn new(header: &'a [String]) -> Self {
+        let positions: BTreeMap<_, _> =
+            header.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
         let mut faults = Vec::new();
         if positions.len() != header.len() {
             faults.push("a column name stands twice in the file's first line".to_owned());
         }
-        Self { header, positions, read: BTreeSet::new(), faults }
+        Self { header, positions, read: BTreeSet::new(), missing: false, faults }
     }
 
     fn column(&mut self, name: &str, who: &str) -> Option<usize> {
         let position = self.positions.get(name).copied();
         match position {
             Some(position) => _ = self.read.insert(position),
-            None => self.faults.push(format!("{who}: the file has no column `{name}`")),
+            None => {
+                self.missing = true;
+                self.faults.push(format!("{who}: the file has no column `{name}`"));
+            }
         }
         position
     }
@@ -303,6 +311,12 @@ impl<'a> Fit<'a> {
         }
         let position = self.column(name, &format!("template `{text}`"))?;
         Some(Part::Column { position, width })
+    }
+
+    /// Whether columns were looked for and none was there, so that every further fault is the same one again.
+    fn is_another_file(&self, left_out: &BTreeMap<String, String>) -> bool {
+        let known = |name: &String| self.positions.contains_key(name.as_str());
+        self.missing && self.read.is_empty() && !left_out.keys().any(known)
     }
 
     fn leave_out(&mut self, left_out: &BTreeMap<String, String>) {
@@ -423,13 +437,16 @@ mod tests {
 
     const IDS: &str = "[execution_id]\ntemplate = \"c-{id}\"\n[signals.amount]\ncolumn = \"amount\"\n";
 
+    fn owned(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
     fn parse(text: &str, header: &[&str]) -> Result<Mapping, String> {
-        Mapping::parse(text, &schema(), &StringRecord::from(header.to_vec()))
-            .map_err(|error| error.to_string())
+        Mapping::parse(text, &schema(), &owned(header)).map_err(|error| error.to_string())
     }
 
     fn request(text: &str, header: &[&str], row: &[&str]) -> Result<Value, Vec<Fault>> {
-        parse(text, header).unwrap().request("p", 7, &StringRecord::from(row.to_vec()))
+        parse(text, header).unwrap().request("p", 7, &owned(row))
     }
 
     #[test]
@@ -511,9 +528,18 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_from_a_missing_column_is_not_said() {
+        for header in [&["id"][..], &["x", "y"]] {
+            let error = parse(IDS, header).unwrap_err();
+            assert_eq!(error.matches("\n  - ").count(), 1, "{error}");
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_is_said_before_the_first_row() {
         let cases = [
             (IDS.to_owned(), vec!["id"], "no column `amount`"),
+            (IDS.to_owned(), vec!["x", "y", "z"], "none of the mapping's columns"),
             (IDS.to_owned(), vec!["id", "amount", "more"], "`more` is neither read"),
             (IDS.to_owned(), vec!["id", "amount", "id"], "stands twice"),
             (format!("{IDS}[left_out]\nid = \"x\"\n"), vec!["id", "amount"], "read and under"),

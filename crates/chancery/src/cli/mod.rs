@@ -22,6 +22,7 @@ mod overrides;
 mod password;
 mod plan;
 mod remote;
+mod rows;
 mod serve;
 mod settings;
 mod signer;

@@ -1,6 +1,7 @@
 //! What became of a batch: counted, and printed in the form that was asked for.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 
 use chancery_core::statement::ExecutionState;
@@ -10,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::failure::Told;
-use super::output::{Format, Output, table};
+use super::output::{Format, Output, foreign, table};
 use super::{Exit, Failure};
 
 /// Refused rows that the text summary names; all of them are in the JSON one.
@@ -29,12 +30,31 @@ pub(super) struct Summary {
     /// How many of the decided had been recorded before.
     replayed: u64,
     refused: Vec<Refusal>,
+    /// Whether these are all rows: false where the input or the server failed on the way.
+    complete: bool,
+}
+
+/// Where a row is. The rows of an NDJSON file are its lines; in CSV there is a header, and cells may have several lines.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Place {
+    /// Its number, from 1, without the header.
+    pub(super) row: u64,
+    /// The line of the file on which it begins, from 1.
+    pub(super) line: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "row {}", self.row)?;
+        if self.line == self.row { Ok(()) } else { write!(f, " (line {})", self.line) }
+    }
 }
 
 /// A row that was not decided, and why.
 #[derive(Debug, Serialize)]
 pub(super) struct Refusal {
-    pub(super) row: u64,
+    #[serde(flatten)]
+    pub(super) place: Place,
     pub(super) code: String,
     pub(super) detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -79,17 +99,18 @@ impl Summary {
     }
 
     /// One line of a batch, recorded or refused; an input that fails ends everything.
-    pub(super) fn take(&mut self, row: u64, line: Line, output: Output) -> Result<(), Failure> {
+    pub(super) fn take(&mut self, place: Place, line: Line, output: Output) -> Result<(), Failure> {
         match line {
             Line::Decided(answer) => {
                 self.decided(&answer);
                 if output.format == Format::Ndjson {
-                    output.print(&json!({"row": row, "answer": answer}), ToString::to_string)?;
+                    let printed = json!({"row": place.row, "line": place.line, "answer": answer});
+                    output.print(&printed, ToString::to_string)?;
                 }
                 Ok(())
             }
             Line::Refused { code, detail, errors } => {
-                self.refuse(Refusal { row, code, detail, errors }, output)
+                self.refuse(Refusal { place, code, detail, errors }, output)
             }
             Line::Ended(error) => Err(ended_early(self.rows, &error)),
             Line::Failed(failure) => Err(failure),
@@ -106,9 +127,15 @@ impl Summary {
         Ok(())
     }
 
-    /// Prints it; refused rows make the exit code 2.
-    pub(super) fn finish(self, output: Output) -> Result<Exit, Failure> {
-        let exit = if self.refused.is_empty() { Exit::Ok } else { Exit::Usage };
+    /// Prints it. A blocked row makes the exit code 3, else a refused one 2; rows that wait for an override are no
+    /// failure of a batch.
+    pub(super) fn finish(mut self, complete: bool, output: Output) -> Result<Exit, Failure> {
+        self.complete = complete;
+        let exit = match (self.blocked, self.refused.len()) {
+            (1.., _) => Exit::PolicyInvalid,
+            (0, 1..) => Exit::Usage,
+            (0, 0) => Exit::Ok,
+        };
         match output.format {
             Format::Ndjson => {}
             Format::Json | Format::Text => output.print(&self, Self::text)?,
@@ -126,8 +153,11 @@ impl Summary {
             "\n{} wait for an override, {} are blocked, {} had been decided before",
             self.pending_override, self.blocked, self.replayed
         ));
+        if !self.complete {
+            text.push_str("\nthere may be more rows: the batch ended early");
+        }
         for refusal in self.refused.iter().take(REFUSALS_SHOWN) {
-            text.push_str(&format!("\nrow {}: {}: {}", refusal.row, refusal.code, refusal.detail));
+            text.push_str(&format!("\n{}: {}: {}", refusal.place, refusal.code, foreign(&refusal.detail)));
             for fault in &refusal.errors {
                 text.push_str(&format!("\n  {fault}"));
             }
