@@ -8,6 +8,7 @@ use std::process::Command;
 use chancery_core::digest::Digest;
 use chancery_tests::home::PASSWORD;
 use chancery_tests::program::{Said, chancery, path, repository, run};
+use chancery_tests::tools;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -458,9 +459,19 @@ fn the_source_is_named_as_it_is_or_not_at_all() {
     other.git(&["commit", "--quiet", "--allow-empty", "--message", "two"]);
     let mut hooked = release.chancery();
     hooked.env("GIT_DIR", other.file("source/.git")).env("GIT_WORK_TREE", other.file("source"));
-    hooked.args(["build", "identity", "--binary", "out/small", "--sbom", "out/sbom.cdx.json", "--tag", "latest"]);
+    hooked.args([
+        "build",
+        "identity",
+        "--binary",
+        "out/small",
+        "--sbom",
+        "out/sbom.cdx.json",
+        "--tag",
+        "latest",
+    ]);
     hooked.args(["--manifest-path", "source/Cargo.toml", "--out", "out/build-identity.json"]);
-    run(&mut hooked, ["--key", "keys/build.key.pub", "--repository", "ssh://u:secret@example.org/r"]).expect(0);
+    run(&mut hooked, ["--key", "keys/build.key.pub", "--repository", "ssh://u:secret@example.org/r"])
+        .expect(0);
     let here = identity();
     assert_eq!((&here["git"]["commit"], here["git"]["dirty"].as_bool()), (&commit.into(), Some(false)));
     assert_eq!(here["git"]["repository"], "ssh://u@example.org/r");
@@ -484,18 +495,50 @@ fn a_release_is_proved_down_to_its_commit_and_a_changed_byte_does_not_start() {
     let release = Release::new();
     fs::copy(path("chancery"), release.file("out/chancery")).unwrap();
     release.sbom().expect(0);
-    let binary = ["--binary", "out/chancery"];
-    let mut identity = release.chancery();
-    identity.args(["build", "identity", "--sbom", "out/sbom.cdx.json", "--key", "keys/build.key.pub"]);
-    identity.args(["--manifest-path", "source/Cargo.toml", "--out", "out/build-identity.json"]);
-    run(&mut identity, binary).expect(0);
-    release.sign("out/build-identity.json", "keys/build.key").expect(0);
-    let mut script = with_tools(Command::new(repository().join("scripts/prove-release")));
-    script.env("TMPDIR", release.file("out").parent().unwrap());
-    script.arg("--release").arg(release.file("out")).arg("--build-key").arg(release.file("keys/build.key.pub"));
-    let said = run(&mut script, [""; 0]).expect(0);
-    for expected in ["verified: 1 decision, 1 reproduced", "== One byte", "build.binding: the running program"] {
+    let make = |more: &[&str]| {
+        for file in ["json", "json.sig", "sigstore.json", "dsse.json"] {
+            // Of the release before, where there was one.
+            let _ = fs::remove_file(release.file("out").join(format!("build-identity.{file}")));
+        }
+        let mut identity = release.chancery();
+        identity.args(["build", "identity", "--sbom", "out/sbom.cdx.json", "--key", "keys/build.key.pub"]);
+        identity.args(["--manifest-path", "source/Cargo.toml", "--out", "out/build-identity.json"]);
+        run(identity.args(["--binary", "out/chancery"]), more).expect(0);
+        release.sign("out/build-identity.json", "keys/build.key").expect(0);
+    };
+    let cosign = tools::cosign();
+    let prove = |source: &str| {
+        let mut script = Command::new(repository().join("scripts/prove-release"));
+        script.env_clear();
+        let mut script = with_tools(script);
+        let folder =
+            cosign.as_ref().and_then(|tool| tool.folder()).map(|folder| folder.display().to_string());
+        let folders = [folder, std::env::var("PATH").ok()];
+        script.env("PATH", folders.into_iter().flatten().collect::<Vec<_>>().join(":"));
+        script.env("TMPDIR", release.file("out").parent().unwrap()).arg("--source").arg(release.file(source));
+        script.arg("--release").arg(release.file("out")).arg("--build-key");
+        run(&mut script, [release.file("keys/build.key.pub")])
+    };
+
+    make(&["--clean"]);
+    let said = prove("source");
+    for expected in
+        ["verified: 1 decision, 1 reproduced", "== One byte", "build.binding: the running program"]
+    {
+        assert!(said.out.contains(expected), "{expected}: {}{}", said.out, said.err);
+    }
+    if cosign.is_some() {
+        assert!(said.expect(0).out.ends_with("== All of it held\n"));
+    } else {
+        assert!(said.expect(6).out.contains("NOT SHOWN: the same signature with cosign"));
+    }
+
+    // What could not be shown is no success: a commit that nobody has, changes that are in none.
+    fs::write(release.file("source/src/new.rs"), "").unwrap();
+    make(&[]);
+    let said = prove("keys").expect(6);
+    for expected in ["NOT SHOWN: the source:", "NOT SHOWN: the whole source: the build is dirty"] {
         assert!(said.out.contains(expected), "{expected}: {}", said.out);
     }
-    assert!(said.out.ends_with("== All of it held\n"), "{}", said.out);
+    assert!(!said.out.contains("All of it held"), "{}", said.out);
 }

@@ -21,6 +21,12 @@ pub struct Tool {
 }
 
 impl Tool {
+    /// The folder that it is in, where it is in none of `PATH`.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.program.parent().filter(|folder| folder.is_absolute())
+    }
+
     /// Runs it in a folder, which is its home too, with nothing of the developer's environment but the path.
     #[must_use]
     pub fn run(&self, folder: &Path, arguments: &[&str]) -> Said {
