@@ -9,11 +9,13 @@ use crate::error::{store_cause, store_code, store_detail};
 use crate::failure::{Cause, Failure};
 use crate::provenance::Chains;
 use crate::runtime::Runtime;
+use chancery_core::checkpoint::{CheckpointError, SignedCheckpoint};
 use chancery_core::digest::{ChainHash, Fingerprint, LeafHash, RecordId, RootHash, SignalsRoot};
 use chancery_core::dsse::Envelope;
 use chancery_core::ids::{EntityUid, ExecutionId, PolicyId};
 use chancery_core::key::KeyId;
 use chancery_core::log::Kind;
+use chancery_core::merkle::{ProofError, verify_inclusion};
 use chancery_core::statement::{Decision, ExecutionState, ResolutionStatus, Statement, StatementError};
 use chancery_core::tile::Tile;
 use chancery_core::time::Timestamp;
@@ -23,8 +25,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use chancery_store::{
-    Activation, ConfirmationState, Cursor, DecisionFilter, DecisionRecord, DecisionSummary, Entry, Head, Order, PublishedBundle,
-    Settings, Stats, StatsRow, Store, StoreError, StoredCheckpoint,
+    Activation, ConfirmationState, Cursor, DecisionFilter, DecisionRecord, DecisionSummary, Entry, Head,
+    Order, PublishedBundle, Settings, Stats, StatsRow, Store, StoreError, StoredCheckpoint,
 };
 
 /// Everything that can be read of a log.
@@ -331,12 +333,13 @@ impl Records {
         Ok(self.store.read(|reader| reader.entry(index))?)
     }
 
-    /// The proof that the entry at `index` is in the newest checkpoint; none where that does not cover it yet.
+    /// The proof that the entry at `index` is in the newest checkpoint; none where that does not cover it yet. It
+    /// was verified against the root in that checkpoint's note.
     ///
     /// # Errors
-    /// [`RecordsError`].
+    /// [`RecordsError`]; one of the operator's when the proof would not hold.
     pub fn inclusion(&self, index: u64) -> Result<Option<Inclusion>, RecordsError> {
-        Ok(self.store.read(|reader| {
+        let inclusion = self.store.read(|reader| {
             let (entry, checkpoint) = (reader.entry(index)?, reader.checkpoint_newest()?);
             let (Some(entry), Some(checkpoint)) = (entry, checkpoint) else { return Ok(None) };
             if index >= checkpoint.size {
@@ -351,10 +354,18 @@ impl Records {
                 hashes: reader.inclusion_proof(index, checkpoint.size)?,
                 checkpoint: checkpoint.note,
             }))
-        })?)
+        })?;
+        if let Some(Inclusion { size, leaf_hash, hashes, checkpoint, .. }) = &inclusion {
+            let signed = SignedCheckpoint::parse_unverified(checkpoint)
+                .map_err(|source| RecordsError::Checkpoint { size: *size, source })?;
+            verify_inclusion(leaf_hash, index, *size, hashes, &signed.checkpoint().root)
+                .map_err(|source| RecordsError::Proof { index, source })?;
+        }
+        Ok(inclusion)
     }
 
-    /// The proof that the tree of `to` entries continues the tree of `from`; to the head where nothing is said.
+    /// The proof that the tree of `to` entries continues the tree of `from`; to the head where nothing is said. It was
+    /// verified, and both trees are those of this log's head.
     ///
     /// # Errors
     /// [`RecordsError`]; sizes beyond the log are the caller's.
@@ -403,6 +414,24 @@ pub enum RecordsError {
         #[source]
         source: StatementError,
     },
+    /// The note of a stored checkpoint does not parse.
+    #[error("the stored checkpoint of size {size} is damaged: run `chancery fsck`")]
+    Checkpoint {
+        /// Its size.
+        size: u64,
+        /// What is wrong.
+        #[source]
+        source: CheckpointError,
+    },
+    /// The tree does not lead to the newest checkpoint.
+    #[error("the entry {index} cannot be proved to be in the newest checkpoint: run `chancery fsck`")]
+    Proof {
+        /// The entry's index.
+        index: u64,
+        /// What is wrong.
+        #[source]
+        source: ProofError,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -412,7 +441,7 @@ impl Failure for RecordsError {
     fn whose(&self) -> Cause {
         match self {
             Self::TilePath { .. } => Cause::NotFound,
-            Self::Statement { .. } => Cause::Corrupt,
+            Self::Statement { .. } | Self::Checkpoint { .. } | Self::Proof { .. } => Cause::Corrupt,
             Self::Store(error) => store_cause(error),
         }
     }
@@ -420,7 +449,7 @@ impl Failure for RecordsError {
     fn code(&self) -> &'static str {
         match self {
             Self::TilePath { .. } => "log.tile",
-            Self::Statement { .. } => "store.corrupt",
+            Self::Statement { .. } | Self::Checkpoint { .. } | Self::Proof { .. } => "store.corrupt",
             Self::Store(error) => store_code(error),
         }
     }
@@ -429,6 +458,9 @@ impl Failure for RecordsError {
         match self {
             Self::TilePath { .. } => self.to_string(),
             Self::Statement { .. } => "a record is damaged; the operator has to look at it".to_owned(),
+            Self::Checkpoint { .. } | Self::Proof { .. } => {
+                "the log does not lead to its checkpoint; the operator has to look at it".to_owned()
+            }
             Self::Store(error) => store_detail(error),
         }
     }
@@ -495,6 +527,28 @@ mod tests {
         }
         let error = records.consistency(5, Some(13)).unwrap_err();
         assert_eq!((error.whose(), error.code()), (Cause::Caller, "log.range"));
+    }
+
+    #[test]
+    fn what_does_not_lead_to_the_checkpoint_is_not_proved() {
+        for sql in [
+            // The note's root is other than the log's: the text after the size, in base64.
+            "UPDATE checkpoints SET note = CAST(replace(note, substr(note, instr(note, char(10) || '12' || char(10)) + 4, 8), \
+             'AAAAAAAA') AS BLOB)",
+            "UPDATE checkpoints SET note = CAST('none' AS BLOB)",
+            "UPDATE checkpoints SET root_hash = lower(hex(zeroblob(32)))",
+            "UPDATE log_head SET root_hash = chain_hash",
+            "UPDATE log_entries SET leaf_hash = (SELECT leaf_hash FROM log_entries WHERE log_index = 5) WHERE log_index = 4",
+        ] {
+            let log = TestLog::new();
+            let runtime = filled(&log);
+            runtime.publish_checkpoint().unwrap().unwrap();
+            drop(runtime);
+            log.tamper(sql);
+            let records = Records::open(&log.database(), log.clock.clone()).unwrap();
+            let error = records.inclusion(4).unwrap_err();
+            assert_eq!((error.whose(), error.code()), (Cause::Corrupt, "store.corrupt"), "{sql}: {error:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `chancery log head|checkpoint|proof|consistency`.
 //!
-//! A server has the log as tiles (C2SP tlog-tiles): what is asked of it here is computed from those.
+//! A server has the log as tiles (C2SP tlog-tiles): what is asked of it here is computed from those. A proof is printed
+//! only if it holds.
 
 use chancery_core::checkpoint::SignedCheckpoint;
 use chancery_core::log::{leaf_hash_of, parse_entry};
@@ -126,21 +127,29 @@ fn at(server: &Remote, command: Command, home: &Home<'_>) -> Result<(), Failure>
             let entry = usize::try_from(index % TILE_WIDTH).ok().and_then(|at| entries.get(at));
             let entry = entry.ok_or_else(|| beyond("index", index))?;
             let (kind, record_id) = parse_entry(entry).map_err(|error| server.broken(&error))?;
+            let leaf_hash = leaf_hash_of(kind, &record_id);
+            let root = &proof.checkpoint.checkpoint().root;
+            merkle::verify_inclusion(&leaf_hash, index, size, &proof.proof, root)
+                .map_err(|error| server.broken(&error))?;
             let shown = Inclusion {
                 index,
                 size,
                 kind,
                 record_id,
-                leaf_hash: leaf_hash_of(kind, &record_id),
+                leaf_hash,
                 hashes: proof.proof,
                 checkpoint: proof.checkpoint.to_string(),
             };
             home.output.print(&shown, |_| text)
         }
         Command::Consistency { from, to } => {
-            let to = newer(from, to, head()?.1.checkpoint().size)?;
-            let nodes = TileNodes::new(to, tile);
+            let (_, signed) = head()?;
+            let head = signed.checkpoint();
+            let to = newer(from, to, head.size)?;
+            // The tiles of the newest tree hold the older ones.
+            let nodes = TileNodes::new(head.size, tile);
             let broken = |error: merkle::ProveError<_>| server.broken(&error);
+            let wrong = |error: merkle::ProofError| server.broken(&error);
             let proof = Consistency {
                 from,
                 to,
@@ -148,6 +157,10 @@ fn at(server: &Remote, command: Command, home: &Home<'_>) -> Result<(), Failure>
                 to_root: merkle::root(to, &nodes).map_err(broken)?,
                 hashes: merkle::consistency_proof(from, to, &nodes).map_err(broken)?,
             };
+            merkle::verify_consistency(from, &proof.from_root, to, &proof.to_root, &proof.hashes)
+                .map_err(wrong)?;
+            let rest = merkle::consistency_proof(to, head.size, &nodes).map_err(broken)?;
+            merkle::verify_consistency(to, &proof.to_root, head.size, &head.root, &rest).map_err(wrong)?;
             home.output.print(&proof, describe)
         }
     }

@@ -1,18 +1,32 @@
 use super::*;
 use crate::runtime::read_root;
 use crate::testing::{TestClock, TestLog, caller, request};
+use chancery_core::checkpoint::Checkpoint;
+use chancery_core::digest::RootHash;
+use std::fs;
+use std::sync::OnceLock;
 
 /// A log with a few decisions and a checkpoint over them; closed.
 fn filled() -> TestLog {
+    static FILES: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+    let files = |log: &TestLog| [log.database(), log.home().checkpoint().to_owned()];
+    let [database, memory] = FILES.get_or_init(|| {
+        let log = TestLog::new();
+        let runtime = log.open();
+        for number in 0..300 {
+            runtime
+                .execute_blocking(&caller(), &request(&format!("e-{number}"), &number.to_string(), "0.1"))
+                .unwrap();
+        }
+        runtime.publish_checkpoint().unwrap();
+        drop(runtime);
+        assert!(!log.database().with_extension("db-wal").exists());
+        files(&log).map(|path| fs::read(path).unwrap())
+    });
     let log = TestLog::new();
-    let runtime = log.open();
-    for number in 0..300 {
-        runtime
-            .execute_blocking(&caller(), &request(&format!("e-{number}"), &number.to_string(), "0.1"))
-            .unwrap();
+    for (path, bytes) in files(&log).iter().zip([database, memory]) {
+        fs::write(path, bytes).unwrap();
     }
-    runtime.publish_checkpoint().unwrap();
-    drop(runtime);
     log
 }
 
@@ -40,7 +54,7 @@ fn a_good_log_is_clean() {
 
 #[test]
 fn edits_are_found_where_they_are() {
-    let cases: [(&str, Option<u64>, &str); 14] = [
+    let cases: [(&str, Option<u64>, &str); 24] = [
         (
             "UPDATE log_entries SET payload = CAST(replace(payload, 'approve', 'refused') AS BLOB) WHERE log_index = 7",
             Some(7),
@@ -68,7 +82,46 @@ fn edits_are_found_where_they_are() {
         (
             "UPDATE checkpoints SET note = CAST(replace(note, 'log.example.com', 'log.example.org') AS BLOB)",
             None,
-            "newest checkpoint",
+            "the checkpoint of size 302",
+        ),
+        (
+            "UPDATE checkpoints SET root_hash = lower(hex(zeroblob(32))) WHERE size = 302",
+            None,
+            "the checkpoint of size 302: its row is not what was signed",
+        ),
+        ("UPDATE checkpoints SET size = 300 WHERE size = 302", None, "the checkpoint of size 300: its row"),
+        (
+            "UPDATE checkpoints SET size = 303 WHERE size = 302",
+            None,
+            "the checkpoint of size 303: 303 lies outside",
+        ),
+        ("UPDATE checkpoints SET created_at = 'then'", None, "the table of checkpoints"),
+        // An older one.
+        (
+            "INSERT INTO checkpoints SELECT tenant, 7, root_hash, note, created_at FROM checkpoints WHERE size = 302",
+            None,
+            "the checkpoint of size 7: its row",
+        ),
+        (
+            "UPDATE log_tiles SET hashes = CAST(substr(hashes, 1, 40) || x'07' || substr(hashes, 42) AS BLOB)",
+            None,
+            "the tiles: the hashes of `tile/0/000`",
+        ),
+        (
+            "UPDATE log_tiles SET hashes = zeroblob(length(hashes))",
+            None,
+            "the tiles: the hashes of `tile/0/000`",
+        ),
+        (
+            "UPDATE log_tiles SET root_hash = lower(hex(zeroblob(32)))",
+            None,
+            "the tiles: the root of `tile/0/000`",
+        ),
+        ("DELETE FROM log_tiles", None, "the tiles: `tile/0/000` is missing"),
+        (
+            "INSERT INTO log_tiles SELECT tenant, 1, 0, root_hash, hashes FROM log_tiles",
+            None,
+            "the tiles: 1 of them are beyond the log",
         ),
         ("UPDATE bundle_files SET content = CAST(content || ' ' AS BLOB)", None, "bundle"),
     ];
@@ -141,9 +194,25 @@ fn openings_of_other_rows_are_found() {
 }
 
 #[test]
+fn checkpoints_are_of_the_tree_that_they_sign() {
+    // A good signature of the log key under another root, stored as it was signed.
+    let log = filled();
+    let origin = Records::open(&log.database(), log.clock.clone()).unwrap().settings().log_origin.clone();
+    let other = Checkpoint { origin, size: 9, root: RootHash::from_bytes([7; 32]) };
+    let note = other.sign(log.keys().log.as_ref()).unwrap();
+    log.tamper(&format!(
+        "INSERT INTO checkpoints SELECT tenant, 9, '{}', CAST('{note}' AS BLOB), created_at FROM checkpoints WHERE size = 302",
+        other.root
+    ));
+    let problems = fsck(&log, false).problems;
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert_eq!(problems[0].what, "the checkpoint of size 9 is not of this log: its root differs");
+}
+
+#[test]
 fn a_missing_memory_is_a_problem() {
     let log = filled();
-    std::fs::remove_file(log.home().checkpoint()).unwrap();
+    fs::remove_file(log.home().checkpoint()).unwrap();
     assert!(fsck(&log, false).problems[0].what.contains("is missing"));
 }
 

@@ -4,6 +4,7 @@
 //! proof is verified against the root that it claims, and a tile has to give the hash that the level above holds.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use chancery_core::digest::{LeafHash, RootHash};
 use chancery_core::ids::TenantId;
@@ -349,6 +350,34 @@ impl Reader<'_> {
             .optional()
             .map_err(|error| StoreError::database("read a checkpoint", error))?;
         row.map(checkpoint).transpose()
+    }
+
+    /// Whether there is any checkpoint, readable or not.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the database.
+    pub fn has_checkpoint(&mut self) -> Result<bool, StoreError> {
+        let rows = checkpoints::table.filter(checkpoints::tenant.eq(self.tenant.as_str()));
+        diesel::select(diesel::dsl::exists(rows))
+            .get_result(self.connection)
+            .map_err(|error| StoreError::database("look for a checkpoint", error))
+    }
+
+    /// The checkpoints of these sizes, ascending, at most 256 of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn checkpoints(&mut self, sizes: Range<u64>) -> Result<Vec<StoredCheckpoint>, StoreError> {
+        let rows: Vec<CheckpointRow> = checkpoints::table
+            .filter(checkpoints::tenant.eq(self.tenant.as_str()))
+            .filter(checkpoints::size.ge(to_sql(sizes.start)))
+            .filter(checkpoints::size.lt(to_sql(sizes.end)))
+            .order(checkpoints::size)
+            .limit(256)
+            .select(CHECKPOINT)
+            .load(self.connection)
+            .map_err(|error| StoreError::database("read checkpoints", error))?;
+        rows.into_iter().map(checkpoint).collect()
     }
 
     /// The checkpoint of exactly this size.
