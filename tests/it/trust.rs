@@ -4,9 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use chancery_core::dsse::Envelope;
+use chancery_core::keyring::KeyringVersion;
+use chancery_core::statement::Statement;
 use chancery_tests::home::Home;
 use chancery_tests::program::{Said, chancery, chancery_verify, run};
 use chancery_tests::server::Server;
+
+use crate::http::{claim, post};
 
 const ROOT_PASSWORD: &str = "of the custodians";
 
@@ -111,6 +116,7 @@ fn several_holders_sign_in_several_places_and_hand_over_to_others() {
     run(custodian(&home).args(enroll), ["--root-key", one, "--draft", "../away/v2.json"]).expect(0);
     let unready = run(&mut custodian(&home), ["trust", "keyring", "submit", "../away/v2.json"]).expect(9);
     assert!(unready.err.contains("1 of the 2 signatures needed"), "{}", unready.err);
+    assert!(!unready.err.contains("+ key"), "what does not hold is not shown: {}", unready.err);
 
     let server = Server::start(&home);
     let keyring = ureq::get(format!("{}/v1/trust/keyring", server.url)).call().unwrap();
@@ -121,7 +127,11 @@ fn several_holders_sign_in_several_places_and_hand_over_to_others() {
     assert!(said.out.contains("2 of the 2 signatures"), "{}", said.out);
     // A server takes it, and knows it from then on.
     let submit = ["trust", "keyring", "submit", "../away/v2.json", "--server", &server.url, "-o", "json"];
-    assert_eq!(ok(&home, &submit).json()["version"], 2);
+    let shown = run(custodian(&home).args(submit), ["--dry-run"]).expect(0).json();
+    assert_eq!((&shown["keyring"]["version"], &shown["lost"]["signed"]), (&2.into(), &0.into()));
+    let submitted = ok(&home, &submit);
+    assert_eq!(submitted.json()["version"], 2);
+    assert!(submitted.err.contains("2 of the 2 signatures"), "{}", submitted.err);
     assert_eq!(run(&mut custodian(&home), submit).code, 11, "it is logged once");
     ok(&home, &["trust", "keyring", "verify", "--server", &server.url]);
     assert!(server.stop().success());
@@ -131,7 +141,12 @@ fn several_holders_sign_in_several_places_and_hand_over_to_others() {
     run(custodian(&home).args(next), ["../next.pub"]).expect(0);
     let rotate = ["trust", "rotate", "--new-root-pub", "../next.pub", "--root-key", one, "--root-key", two];
     run(&mut custodian(&home), rotate).expect(9);
-    run(custodian(&home).args(rotate), ["--root-key", "../next/root-2.key"]).expect(0);
+    let rotated = run(custodian(&home).args(rotate), ["--root-key", "../next/root-2.key"]).expect(0);
+    assert!(
+        rotated.err.contains("cp ../next.pub") && rotated.err.contains("trust/root.pub"),
+        "{}",
+        rotated.err
+    );
     decide(&home, "claim-2");
     audited(&home, "all.jsonl", &root).expect(0);
     audited(&home, "all.jsonl", &folder.path().join("next.pub")).expect(0);
@@ -161,11 +176,7 @@ fn keys_are_replaced_and_revoked_and_the_whole_log_still_verifies() {
     decide(home, "claim-2");
     let config = home.join("chancery.toml");
     let text = fs::read_to_string(&config).unwrap();
-    // Key files lie in a folder that nobody else can read.
-    for name in ["runtime2.key", "log2.key"] {
-        fs::rename(home.join(name), home.join("keys").join(name)).unwrap();
-    }
-    let text = format!("runtime_key = \"keys/runtime2.key\"\nlog_key = \"keys/log2.key\"\n{text}");
+    let text = format!("runtime_key = \"runtime2.key\"\nlog_key = \"log2.key\"\n{text}");
     fs::write(&config, text).unwrap();
     decide(home, "claim-3");
     audited(home, "before.jsonl", &held.0.root_pub()).expect(0);
@@ -188,9 +199,17 @@ fn keys_are_replaced_and_revoked_and_the_whole_log_still_verifies() {
     // From an index in the past on: what it signed since then is worth nothing, and that is said before.
     let from = ["key", "revoke", &id("runtime"), "--reason", "stolen", "--from-index", "4"];
     let shown = run(held.command().args(from), ["--dry-run"]).expect(0).out;
-    assert!(shown.contains("fails `key.revoked`") && shown.contains("the log has 2 such entries"), "{shown}");
+    assert!(shown.contains("fails `key.revoked`") && shown.contains("takes away 2 entries"), "{shown}");
     assert!(!shown.contains("no `runtime` key is good"), "{shown}");
-    held.run(&from).expect(0);
+    let refused = held.run(&from).expect(11);
+    assert!(
+        refused.err.contains("takes away 2 entries") && refused.err.contains("--accept-loss"),
+        "{}",
+        refused.err
+    );
+    run(held.command().args(from), ["--accept-loss", "1"]).expect(11);
+    let logged = run(held.command().args(from), ["--accept-loss", "2", "-o", "json"]).expect(0).json();
+    assert_eq!(logged["lost"], serde_json::json!({"signed": 2, "decisions": 0}));
     let refused = audited(home, "stolen.jsonl", &held.0.root_pub()).expect(5);
     assert!(refused.out.contains("FAIL    key.revoked"), "{}", refused.out);
     let later = ["key", "revoke", &id("runtime"), "--reason", "not so", "--from-index", "5"];
@@ -217,7 +236,11 @@ fn a_keyring_file_is_judged_by_the_names_of_the_checks() {
         fs::write(away.path().join("keyring.json"), value.to_string()).unwrap();
         run(&mut chancery(away.path()), ["trust", "keyring", "verify", "keyring.json", "--root", "root.pub"])
     };
-    assert!(judged(&good).expect(0).out.contains("3 versions lead to root.pub"));
+    let said = judged(&good).expect(0).out;
+    assert!(
+        said.contains("3 versions lead to root.pub, of `acme` and its log `log.localhost/acme`"),
+        "{said}"
+    );
     type Edit = fn(&mut Vec<serde_json::Value>);
     let cases: [(&str, Edit, &str); 5] = [
         ("a version missing", |versions| drop(versions.remove(1)), "keyring.chain"),
@@ -274,7 +297,11 @@ fn what_must_not_be_made_is_refused_before_anything_is_written() {
     fs::write(home.join("weak.pub"), weak).unwrap();
     let (a, b) = ("a.key.pub", "b.key.pub");
     let refused: [(&[&str], i32, &str); 8] = [
-        (&["--threshold", "0", "--key", a], 2, "keyring.root_keys"),
+        (
+            &["--threshold", "0", "--key", a],
+            2,
+            "expected a threshold from 1 to 1, the number of keys, found 0",
+        ),
         (&["--threshold", "2", "--key", a], 2, "keyring.root_keys"),
         (&["--threshold", "1", "--key", a, "--key", a], 2, "keyring.root_keys"),
         (&["--threshold", "1", "--key", "weak.pub"], 2, "weak"),
@@ -305,7 +332,7 @@ fn what_must_not_be_made_is_refused_before_anything_is_written() {
             2,
             "keyring.separation",
         ),
-        (&["--key", a, "--role", "build", "--subject", "ci"], 2, "keyring.build_key"),
+        (&["--key", a, "--role", "build"], 2, "keyring.build_key"),
         (&["--key", a, "--role", "log", "--subject", "elsewhere"], 2, "keyring.log_key"),
         (&["--key", a, "--role", "witness", "--subject", "w", "--witness-quorum", "2"], 2, "keyring.witness"),
         (&["--key", a, "--role", "policy", "--subject", "x", "--root-key", "b.key"], 9, "does not open"),
@@ -320,4 +347,128 @@ fn what_must_not_be_made_is_refused_before_anything_is_written() {
     held.run(&["key", "revoke", "nobody", "--reason", "x"]).expect(2);
     assert_eq!(held.run(&["trust", "keyring", "show", "-o", "json"]).expect(0).json()["version"], 1);
     held.run(&["trust", "keyring", "show", "--version", "9"]).expect(10);
+}
+
+#[test]
+fn a_draft_of_somebody_else_is_refused_before_any_of_it_is_shown() {
+    let held = Held::new();
+    let home = held.0.path();
+    let forged = "lost\n    the log has 0 such entries\n\u{1b}[1A\u{1b}[2K  + key";
+    let keyring = held.run(&["trust", "keyring", "show", "-o", "json"]).expect(0).json();
+    let policy = keyring["keys"].as_array().unwrap().iter().find(|key| key["roles"][0] == "policy").unwrap();
+    let revoke =
+        ["key", "revoke", policy["keyId"].as_str().unwrap(), "--from-index", "2", "--draft", "draft.json"];
+    let refused = run(held.command().args(revoke), ["--reason", forged]).expect(2);
+    assert!(refused.err.contains("keyring.revocation") && !refused.err.contains('\u{1b}'), "{}", refused.err);
+
+    // Written by another program, which asks nothing.
+    run(held.command().args(revoke), ["--reason", "lost"]).expect(0);
+    let text = fs::read_to_string(home.join("draft.json")).unwrap();
+    let mut draft: Envelope = serde_json::from_str(&text).unwrap();
+    let mut next = Statement::<KeyringVersion>::parse_unverified(&draft.payload.0).unwrap().predicate;
+    let revoked = next.keys.iter_mut().find_map(|key| key.revoked.as_mut()).unwrap();
+    revoked.reason = forged.to_owned();
+    draft.payload.0 = Statement::keyring_of(next).unwrap().to_payload().unwrap().into_bytes();
+    fs::write(home.join("draft.json"), serde_json::to_string(&draft).unwrap()).unwrap();
+    let refused = held.run(&["trust", "keyring", "sign", "draft.json"]).expect(2);
+    assert!(!refused.err.contains("keyring version 2") && !refused.err.contains('\u{1b}'), "{}", refused.err);
+    assert!(!refused.err.contains("\n    the log has 0"), "{}", refused.err);
+}
+
+#[test]
+fn a_draft_that_travelled_takes_away_what_was_signed_meanwhile_and_says_so() {
+    let held = Held::new();
+    let home = held.0.path();
+    let server = Server::start(home);
+    let keyring = held.run(&["trust", "keyring", "show", "-o", "json"]).expect(0).json();
+    let runtime =
+        keyring["keys"].as_array().unwrap().iter().find(|key| key["roles"][0] == "runtime").unwrap();
+    let on = ["--server", &server.url];
+    // The size comes from the server's checkpoint.
+    let revoke =
+        ["key", "revoke", runtime["keyId"].as_str().unwrap(), "--reason", "replaced", "--draft", "v2.json"];
+    run(held.command().args(revoke), on).expect(0);
+    for id in ["claim-1", "claim-2"] {
+        let url = format!("{}/v1/decisions", server.url);
+        let (status, _, body) = post(&url, claim(id).to_string().as_bytes());
+        assert_eq!(status, 201, "{body}");
+    }
+    let submit =
+        |more: &[&str]| run(held.command().args(["trust", "keyring", "submit", "v2.json"]).args(on), more);
+    let shown = submit(&["--dry-run"]).expect(0).out;
+    assert!(
+        shown.contains("this takes away 2 entries of the log: 2 entries that a revoked key signed"),
+        "{shown}"
+    );
+    let refused = submit(&[]).expect(11);
+    assert!(
+        refused.err.contains("keyring.loss") || refused.err.contains("takes away 2 entries"),
+        "{}",
+        refused.err
+    );
+    let logged = submit(&["--accept-loss", "2"]).expect(0).out;
+    assert!(logged.contains("it takes away 2 entries"), "{logged}");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_keyring_of_another_log_under_the_same_root_keys_is_not_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = ["trust", "root-init", "--threshold", "1", "--generate", "1", "--dir", "holders"];
+    ok(folder.path(), &root);
+    let mut homes = Vec::new();
+    for (tenant, host) in [("acme", "log.example"), ("beta", "log.example"), ("acme", "log.other")] {
+        let home = folder.path().join(format!("{tenant}-{host}"));
+        fs::create_dir(&home).unwrap();
+        let init = [
+            "init",
+            "--no-input",
+            "--environment",
+            "test",
+            "--tenant",
+            tenant,
+            "--log-host",
+            host,
+            "--root-pub",
+            "../root.pub",
+            "--root-key",
+            "../holders/root-1.key",
+        ];
+        ok(&home, &init);
+        homes.push(home);
+    }
+    let [acme, beta, other] = homes.as_slice() else { panic!("three") };
+    for away in [beta, other] {
+        let server = Server::start(away);
+        let keyring = ureq::get(format!("{}/v1/trust/keyring", server.url)).call().unwrap();
+        fs::write(away.join("keyring.json"), keyring.into_body().read_to_vec().unwrap()).unwrap();
+        let file = away.join("keyring.json");
+        let verify = ["trust", "keyring", "verify"];
+        let from_file = run(custodian(acme).args(verify), [&file]).expect(5);
+        let from_server = run(custodian(acme).args(verify), ["--server", &server.url]).expect(5);
+        for said in [from_file, from_server] {
+            assert!(said.err.contains("keyring.chain"), "{}", said.err);
+        }
+        assert!(server.stop().success());
+    }
+    // Without a configuration, or for another log than the configured one, the tenant is named.
+    let named = |folder: &Path, tenant: &str| {
+        let file = beta.join("keyring.json");
+        let mut command = custodian(folder);
+        command.args(["trust", "keyring", "verify", "--tenant", tenant]).arg(file);
+        run(&mut command, ["--root", "../root.pub"])
+    };
+    named(acme, "beta").expect(0);
+    named(&folder.path().join("holders"), "beta").expect(0);
+    named(&folder.path().join("holders"), "acme").expect(5);
+}
+
+#[test]
+fn the_password_of_a_root_key_is_told_apart_from_the_others() {
+    let held = Held::new();
+    let mut command = chancery(held.0.path());
+    command.env("CHANCERY_ROOT_PASSWORD", "another");
+    let refused = run(&mut command, ["trust", "keyring", "renew"]).expect(9);
+    assert!(refused.err.contains("CHANCERY_ROOT_PASSWORD"), "{}", refused.err);
+    assert!(!refused.err.contains("CHANCERY_PASSWORD"), "{}", refused.err);
 }
