@@ -15,10 +15,8 @@
 use crate::answer::LogPosition;
 use crate::error::ExecuteError;
 use crate::runtime::{Inner, OpenError, Runtime};
-use chancery_core::b64;
 use chancery_core::digest::{Digest, RecordId, sha256};
 use chancery_core::dsse::Envelope;
-use chancery_core::key::{Algorithm, PublicKey};
 use chancery_core::keyring::{Keyring, Role};
 use chancery_core::log::Kind;
 use chancery_core::sigstore::MessageBundle;
@@ -33,6 +31,8 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 mod fault;
+
+use chancery_supply::release::{self, Outcome};
 
 pub use chancery_supply::release::{BUNDLE, ENVELOPE, IDENTITY, SBOM, SIGNATURE};
 pub use fault::{BuildError, BuildFault};
@@ -143,49 +143,43 @@ pub fn verify(
     index: u64,
     binary: Digest,
 ) -> Result<Build, BuildError> {
-    let mut faults = Vec::new();
-    let statement = Statement::<BuildIdentity>::parse_unverified(&files.identity)
-        .map_err(|source| faults.push(BuildFault::Identity(source)))
-        .ok();
-    let (bundle, key) = verify_blob(files, keyring, &mut faults);
-    let envelope = verify_envelope(files, keyring, &mut faults);
-    let signed_by = [
-        (BUNDLE, key.map(|key| key.key_id().clone())),
-        (ENVELOPE, envelope.as_ref().and_then(|envelope| Some(envelope.single().ok()?.keyid.clone()))),
-    ];
-    if let Some(statement) = &statement {
-        let predicate = &statement.predicate;
-        for (file, signed) in signed_by {
-            if let Some(signed) = signed.filter(|signed| *signed != predicate.signer) {
-                faults.push(BuildFault::Signer { file, named: predicate.signer.clone(), signed });
-            }
-        }
-        let (signer, at) = (&predicate.signer, predicate.built_at);
-        match keyring.find_key(signer) {
-            Some(key) if key.algorithm() != Algorithm::EcdsaP256 => {
-                faults.push(BuildFault::Algorithm { key: signer.clone() });
-            }
-            // An unknown one is told where its signature is looked at.
-            _ => {}
-        }
-        let standings = keyring.faults(signer, &Role::Build, index, at).into_iter();
-        let standings = standings.filter(|_| keyring.find_key(signer).is_some());
-        faults.extend(standings.map(|standing| BuildFault::Key { key: signer.clone(), standing }));
-        let named = statement.subject.first().map(|subject| subject.digest.sha256);
-        if let Some(named) = named.filter(|named| *named != binary) {
-            faults.push(BuildFault::Binary { named, running: binary });
-        }
-        let found = files.sbom.as_deref().map(Digest::of);
-        if let Some(found) = found.filter(|found| *found != predicate.sbom.sha256) {
-            faults.push(BuildFault::Sbom { named: predicate.sbom.sha256, found });
+    let given = release::Files {
+        identity: &files.identity,
+        signature: files.signature.as_deref(),
+        bundle: files.bundle.as_deref(),
+        envelope: files.envelope.as_deref(),
+        sbom: files.sbom.as_deref(),
+        binary: Some(binary),
+    };
+    let named = |statement: Option<&Statement<BuildIdentity>>| keyring.find_key(&statement?.predicate.signer);
+    let report = release::verify_by(&given, named);
+    let mut faults: Vec<BuildFault> = [
+        (BUNDLE, files.bundle.is_none()),
+        (ENVELOPE, files.envelope.is_none()),
+        (SBOM, files.sbom.is_none()),
+    ]
+    .into_iter()
+    .filter_map(|(file, missing)| missing.then_some(BuildFault::Missing { file }))
+    .collect();
+    for (check, outcome) in report.checks {
+        if let Outcome::Fail(source) = outcome {
+            faults.push(BuildFault::Release { check, source });
         }
     }
-    if files.sbom.is_none() {
-        faults.push(BuildFault::Missing { file: SBOM });
+    if let Some(statement) = &report.statement {
+        let BuildIdentity { signer, built_at, .. } = &statement.predicate;
+        if keyring.find_key(signer).is_some() {
+            let standings = keyring.faults(signer, &Role::Build, index, *built_at).into_iter();
+            faults.extend(standings.map(|standing| BuildFault::Key { key: signer.clone(), standing }));
+        } else {
+            faults.push(BuildFault::UnknownKey { key: signer.clone() });
+        }
     }
-    match (statement, bundle, envelope, &files.sbom) {
+    let signature = files.bundle.as_deref().and_then(|bytes| MessageBundle::parse(bytes).ok());
+    let envelope = files.envelope.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+    match (report.statement, signature, envelope, &files.sbom) {
         (Some(statement), Some(signature), Some(envelope), Some(sbom)) if faults.is_empty() => Ok(Build {
-            hash: Digest::of(&files.identity),
+            hash: report.identity,
             statement,
             payload: files.identity.clone(),
             signature,
@@ -194,76 +188,6 @@ pub fn verify(
         }),
         _ => Err(BuildError { faults }),
     }
-}
-
-/// The sigstore bundle and the key that it names, and the plain signature where there is one.
-fn verify_blob<'k>(
-    files: &BuildFiles,
-    keyring: &'k Keyring,
-    faults: &mut Vec<BuildFault>,
-) -> (Option<MessageBundle>, Option<&'k PublicKey>) {
-    let Some(bytes) = &files.bundle else {
-        faults.push(BuildFault::Missing { file: BUNDLE });
-        return (None, None);
-    };
-    let bundle = match MessageBundle::parse(bytes) {
-        Ok(bundle) => bundle,
-        Err(source) => {
-            faults.push(BuildFault::Bundle(source));
-            return (None, None);
-        }
-    };
-    let Some(key) = keyring.find_hint(bundle.hint()) else {
-        let key = format!("with the hint {}", b64::encode(bundle.hint()));
-        faults.push(BuildFault::UnknownKey { file: BUNDLE, key });
-        return (Some(bundle), None);
-    };
-    if let Err(source) = bundle.verify(&files.identity, key) {
-        faults.push(BuildFault::Bundle(source));
-    }
-    if let Some(text) = &files.signature {
-        let decoded = std::str::from_utf8(text).ok().and_then(|text| b64::decode(text.trim_end()).ok());
-        match decoded.map(|signature| key.verify(&files.identity, &signature)) {
-            Some(Ok(())) => {}
-            Some(Err(source)) => faults.push(BuildFault::Signature { source: Some(source) }),
-            None => faults.push(BuildFault::Signature { source: None }),
-        }
-    }
-    (Some(bundle), Some(key))
-}
-
-/// The envelope: the same payload, and one signature that holds.
-fn verify_envelope(files: &BuildFiles, keyring: &Keyring, faults: &mut Vec<BuildFault>) -> Option<Envelope> {
-    let Some(bytes) = &files.envelope else {
-        faults.push(BuildFault::Missing { file: ENVELOPE });
-        return None;
-    };
-    let envelope: Envelope = match serde_json::from_slice(bytes) {
-        Ok(envelope) => envelope,
-        Err(source) => {
-            faults.push(BuildFault::NoEnvelope(source));
-            return None;
-        }
-    };
-    if envelope.payload_type != chancery_core::dsse::IN_TOTO || envelope.payload.0 != files.identity {
-        faults.push(BuildFault::OtherPayload);
-    }
-    let keyid = match envelope.single() {
-        Ok(signature) => &signature.keyid,
-        Err(source) => {
-            faults.push(BuildFault::Envelope(source));
-            return Some(envelope);
-        }
-    };
-    match keyring.find_key(keyid) {
-        None => faults.push(BuildFault::UnknownKey { file: ENVELOPE, key: keyid.to_string() }),
-        Some(key) => {
-            if let Err(source) = envelope.verify_single(key) {
-                faults.push(BuildFault::Envelope(source));
-            }
-        }
-    }
-    Some(envelope)
 }
 
 /// Verifies the files and makes sure that the identity is in the log. Durable once it returns.

@@ -137,6 +137,18 @@ pub enum Check {
 }
 
 impl Check {
+    /// The auditor's check that asks the same of evidence (formats §10). This list is the finer one: each file by itself.
+    #[must_use]
+    pub const fn in_evidence(self) -> &'static str {
+        match self {
+            Self::Binary => "build.binding",
+            Self::Sbom => "build.sbom",
+            Self::Statement | Self::Key | Self::Signature | Self::Bundle | Self::Envelope => {
+                "build.signature"
+            }
+        }
+    }
+
     /// Its stable name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -197,16 +209,27 @@ impl Report {
 /// Checks a release with the key that is trusted to have signed it. Every fault is found, not only the first.
 #[must_use]
 pub fn verify(files: &Files<'_>, key: &PublicKey) -> Report {
+    verify_by(files, |_| Some(key))
+}
+
+/// The same with the key that `trusted` has for the identity, as far as that can be read; with none, what needs it is
+/// [`Outcome::Missing`].
+#[must_use]
+pub fn verify_by<'k>(
+    files: &Files<'_>,
+    trusted: impl FnOnce(Option<&Statement<BuildIdentity>>) -> Option<&'k PublicKey>,
+) -> Report {
     let parsed = Statement::<BuildIdentity>::parse_unverified(files.identity);
     let statement = parsed.as_ref().ok();
-    let given = |bytes: Option<&[u8]>, check: &dyn Fn(&[u8]) -> Result<(), Fault>| match bytes.map(check) {
+    let key = trusted(statement);
+    type Signed = fn(&[u8], &[u8], &PublicKey) -> Result<(), Fault>;
+    let given = |bytes: Option<&[u8]>, check: Signed| match bytes.zip(key) {
         None => Outcome::Missing,
-        Some(Ok(())) => Outcome::Pass,
-        Some(Err(fault)) => Outcome::Fail(fault),
+        Some((bytes, key)) => outcome(check(bytes, files.identity, key)),
     };
-    let key_check = match statement {
+    let key_check = match statement.zip(key) {
         None => Outcome::Missing,
-        Some(statement) => outcome(check_signer(statement, key)),
+        Some((statement, key)) => outcome(check_signer(statement, key)),
     };
     let binary = match (files.binary, statement.and_then(|statement| statement.subject.first())) {
         (Some(found), Some(named)) => outcome(same(named.digest.sha256, found)),
@@ -218,9 +241,9 @@ pub fn verify(files: &Files<'_>, key: &PublicKey) -> Report {
     };
     let mut checks = vec![
         (Check::Key, key_check),
-        (Check::Signature, given(files.signature, &|text| check_signature(text, files.identity, key))),
-        (Check::Bundle, given(files.bundle, &|text| check_bundle(text, files.identity, key))),
-        (Check::Envelope, given(files.envelope, &|text| check_envelope(text, files.identity, key))),
+        (Check::Signature, given(files.signature, check_signature)),
+        (Check::Bundle, given(files.bundle, check_bundle)),
+        (Check::Envelope, given(files.envelope, check_envelope)),
         (Check::Binary, binary),
         (Check::Sbom, sbom),
     ];

@@ -2,12 +2,9 @@
 
 use super::{BUNDLE, ENVELOPE, IDENTITY, SBOM, SIGNATURE};
 use crate::failure::{Cause, Failure};
-use chancery_core::digest::Digest;
-use chancery_core::dsse::EnvelopeError;
-use chancery_core::key::{KeyId, SignatureError};
+use chancery_core::key::KeyId;
 use chancery_core::keyring::Standing;
-use chancery_core::sigstore;
-use chancery_core::statement::StatementError;
+use chancery_supply::release::{self, Check};
 use std::error::Error;
 use std::fmt;
 
@@ -46,45 +43,20 @@ pub enum BuildFault {
         /// Its name.
         file: &'static str,
     },
-    /// The identity has another shape.
-    #[error("`{IDENTITY}` is no build identity")]
-    Identity(#[source] StatementError),
-    /// The sigstore bundle does not hold, or is none.
-    #[error("the signature `{BUNDLE}` does not hold for `{IDENTITY}`")]
-    Bundle(#[source] sigstore::BundleError),
-    /// The plain signature does not hold, or is none.
-    #[error("the signature `{SIGNATURE}` does not hold for `{IDENTITY}`")]
-    Signature {
-        /// Why; none where it is no base64.
+    /// A file is not what it has to be.
+    #[error("{} is not what it has to be", place(*check))]
+    Release {
+        /// Which one, and what was asked of it.
+        check: Check,
+        /// What is wrong.
         #[source]
-        source: Option<SignatureError>,
+        source: release::Fault,
     },
-    /// There is no envelope in the file.
-    #[error("`{ENVELOPE}` is no DSSE envelope")]
-    NoEnvelope(#[source] serde_json::Error),
-    /// The envelope has another payload.
-    #[error("`{ENVELOPE}` has another payload than `{IDENTITY}`")]
-    OtherPayload,
-    /// The envelope's signature does not hold.
-    #[error("the signature of `{ENVELOPE}` does not hold")]
-    Envelope(#[source] EnvelopeError),
     /// The key is in no keyring version.
-    #[error("the key {key} that signed `{file}` is not in the keyring")]
+    #[error("the key {key} that `{IDENTITY}` names is not in the keyring")]
     UnknownKey {
-        /// The file.
-        file: &'static str,
-        /// The key, as the file names it.
-        key: String,
-    },
-    /// The identity names another key.
-    #[error("`{file}` is signed by {signed}, and `{IDENTITY}` names the signer {named}")]
-    Signer {
-        /// The file.
-        file: &'static str,
-        /// The key that is named.
-        named: KeyId,
-        /// The key that signed.
-        signed: KeyId,
+        /// The key.
+        key: KeyId,
     },
     /// The key may not sign this.
     #[error("the key {key} is not good as `build` here")]
@@ -95,28 +67,6 @@ pub enum BuildFault {
         #[source]
         standing: Standing,
     },
-    /// A key of another algorithm.
-    #[error("the key {key} is no ECDSA P-256 key, which builds are signed with")]
-    Algorithm {
-        /// The key.
-        key: KeyId,
-    },
-    /// Another program runs.
-    #[error("the running program has the SHA-256 {running}, `{IDENTITY}` is about {named}")]
-    Binary {
-        /// The program that was signed.
-        named: Digest,
-        /// The program that runs.
-        running: Digest,
-    },
-    /// Another bill of materials.
-    #[error("`{SBOM}` has the SHA-256 {found}, `{IDENTITY}` names {named}")]
-    Sbom {
-        /// The one that was signed.
-        named: Digest,
-        /// The one that is there.
-        found: Digest,
-    },
 }
 
 impl BuildFault {
@@ -124,8 +74,8 @@ impl BuildFault {
     #[must_use]
     pub fn check(&self) -> &'static str {
         match self {
-            Self::Binary { .. } => "build.binding",
-            Self::Sbom { .. } | Self::Missing { file: SBOM } => "build.sbom",
+            Self::Release { check, .. } => check.in_evidence(),
+            Self::Missing { file: SBOM } => "build.sbom",
             _ => "build.signature",
         }
     }
@@ -138,15 +88,20 @@ impl BuildFault {
                 "copy every file of the release into one folder, and name it with `build` in chancery.toml where it is \
                  not the program's own"
             }
-            Self::Identity(_) => {
+            Self::Release { check: Check::Statement, .. } => {
                 "make it with `chancery build identity`, and sign it with `chancery build sign`"
             }
-            Self::Bundle(_) | Self::Signature { .. } | Self::NoEnvelope(_) | Self::Envelope(_) => {
-                "fetch the release's files again: one of the two was changed, or sign anew with `chancery build sign`"
-            }
-            Self::OtherPayload | Self::Signer { .. } => {
+            Self::Release { source: release::Fault::Payload, .. } => {
                 "sign both with one key and in one go: `chancery build sign`"
             }
+            Self::Release { check: Check::Signature | Check::Bundle | Check::Envelope, .. } => {
+                "fetch the release's files again: one of the two was changed, or sign anew with `chancery build sign`"
+            }
+            Self::Release { check: Check::Key, .. } => "sign with an ECDSA P-256 key: `chancery build sign`",
+            Self::Release { check: Check::Binary, .. } => {
+                "install the program that these files were made for, or the files of this program's release"
+            }
+            Self::Release { check: Check::Sbom, .. } => "put the release's own bill of materials back",
             Self::UnknownKey { .. } | Self::Key { standing: Standing::Unknown | Standing::Role, .. } => {
                 "have the builder's public key enrolled with the role `build`: `chancery key enroll`; on a log for \
                  tests `build = \"none\"` in chancery.toml decides without a build instead"
@@ -157,13 +112,21 @@ impl BuildFault {
             Self::Key { standing: Standing::Revoked, .. } => {
                 "install a release that was signed with a key that is not revoked"
             }
-            Self::Algorithm { .. } => "sign with an ECDSA P-256 key: `chancery build sign`",
-            Self::Binary { .. } => {
-                "install the program that these files were made for, or the files of this program's release"
-            }
-            Self::Sbom { .. } => "put the release's own bill of materials back",
         }
     }
+}
+
+/// The file, or the program, that a check is about.
+fn place(check: Check) -> String {
+    let file = match check {
+        Check::Statement | Check::Key => IDENTITY,
+        Check::Signature => SIGNATURE,
+        Check::Bundle => BUNDLE,
+        Check::Envelope => ENVELOPE,
+        Check::Sbom => SBOM,
+        Check::Binary => return "the running program".to_owned(),
+    };
+    format!("`{file}`")
 }
 
 impl Failure for BuildError {

@@ -11,6 +11,7 @@ use chancery_core::key::{Signer, SigningKey};
 use chancery_core::keyring::{Change, KeyEntry, Moment, Standing};
 use chancery_core::time::Timestamp;
 use chancery_store::NewKeyring;
+use chancery_supply::release::Check;
 use chancery_verify::{Ask, CheckId, CheckResult, Verdict};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -189,38 +190,50 @@ fn whatever_is_off_is_told_with_what_mends_it() {
             |it| matches!(it, BuildFault::Missing { file: ENVELOPE }),
         ),
         ("build.sbom", |it| it.sbom = None, |it| matches!(it, BuildFault::Missing { file: SBOM })),
-        ("build.sbom", |it| it.sbom = Some(b"{}".to_vec()), |it| matches!(it, BuildFault::Sbom { .. })),
-        ("build.signature", |it| it.identity = b"{}".to_vec(), |it| matches!(it, BuildFault::Identity(_))),
-        ("build.signature", |it| it.bundle = Some(b"{}".to_vec()), |it| matches!(it, BuildFault::Bundle(_))),
+        (
+            "build.sbom",
+            |it| it.sbom = Some(b"{}".to_vec()),
+            |it| matches!(it, BuildFault::Release { check: Check::Sbom, .. }),
+        ),
+        (
+            "build.signature",
+            |it| it.identity = b"{}".to_vec(),
+            |it| matches!(it, BuildFault::Release { check: Check::Statement, .. }),
+        ),
+        (
+            "build.signature",
+            |it| it.bundle = Some(b"{}".to_vec()),
+            |it| matches!(it, BuildFault::Release { check: Check::Bundle, .. }),
+        ),
         (
             "build.signature",
             |it| it.bundle = release(&build_key(), |other| other.git.dirty = true).bundle,
-            |it| matches!(it, BuildFault::Bundle(_)),
+            |it| matches!(it, BuildFault::Release { check: Check::Bundle, .. }),
         ),
         (
             "build.signature",
             |it| it.envelope = Some(b"{}".to_vec()),
-            |it| matches!(it, BuildFault::NoEnvelope(_)),
+            |it| matches!(it, BuildFault::Release { check: Check::Envelope, .. }),
         ),
         (
             "build.signature",
             |it| it.envelope = release(&build_key(), |other| other.git.dirty = true).envelope,
-            |it| matches!(it, BuildFault::OtherPayload),
+            |it| matches!(it, BuildFault::Release { check: Check::Envelope, .. }),
         ),
         (
             "build.signature",
             |it| it.signature = Some(b"?".to_vec()),
-            |it| matches!(it, BuildFault::Signature { source: None }),
+            |it| matches!(it, BuildFault::Release { check: Check::Signature, .. }),
         ),
         (
             "build.signature",
             |it| it.signature = release(&build_key(), |other| other.git.dirty = true).signature,
-            |it| matches!(it, BuildFault::Signature { source: Some(_) }),
+            |it| matches!(it, BuildFault::Release { check: Check::Signature, .. }),
         ),
         (
             "build.signature",
             |it| it.envelope = sign_release(it.identity.clone(), &other_key()).envelope,
-            |it| matches!(it, BuildFault::Signer { file: ENVELOPE, .. }),
+            |it| matches!(it, BuildFault::Release { check: Check::Envelope, .. }),
         ),
         (
             "build.signature",
@@ -228,7 +241,7 @@ fn whatever_is_off_is_told_with_what_mends_it() {
                 let other = sign_release(it.identity.clone(), &other_key());
                 (it.bundle, it.signature) = (other.bundle, other.signature);
             },
-            |it| matches!(it, BuildFault::Signer { file: BUNDLE, .. }),
+            |it| matches!(it, BuildFault::Release { check: Check::Bundle, .. }),
         ),
     ];
     for (number, (check, forge, is_fault)) in cases.into_iter().enumerate() {
@@ -268,7 +281,7 @@ fn the_key_has_to_be_good_for_builds() {
     let log = TestLog::production();
     let stranger = SigningKey::generate_p256([9; 32]).unwrap();
     let faults = refused(&log, release(&stranger, |_| {}));
-    assert!(matches!(faults.as_slice(), [BuildFault::UnknownKey { .. }, BuildFault::UnknownKey { .. }]));
+    assert!(matches!(faults.as_slice(), [BuildFault::UnknownKey { .. }]));
     let standings = |faults: Vec<BuildFault>| -> Vec<Standing> {
         let standing = |fault: &BuildFault| match fault {
             BuildFault::Key { standing, .. } => *standing,
@@ -289,7 +302,7 @@ fn the_key_has_to_be_good_for_builds() {
     log_unreviewed(&log, &runtime, entry(&log, &ed25519, Role::Build, from));
     drop(runtime);
     let faults = refused(&log, release(&ed25519, |_| {}));
-    assert!(matches!(faults.as_slice(), [BuildFault::Algorithm { .. }]), "{faults:?}");
+    assert!(matches!(faults.as_slice(), [BuildFault::Release { check: Check::Key, .. }]), "{faults:?}");
 
     let log = TestLog::production();
     let runtime = open(&log, None).unwrap();
