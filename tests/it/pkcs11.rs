@@ -396,7 +396,8 @@ fn a_key_that_the_keyring_does_not_have_is_refused() {
     generate(&token, "stranger", "ed25519");
     let mut serve = with(&token, home.path());
     serve.env("CHANCERY_RUNTIME_KEY", token.uri("stranger")).env("CHANCERY_PASSWORD", PASSWORD);
-    let said = run(&mut serve, ["decide", "claim-approval", "--signals", "/dev/null"]);
+    fs::write(home.file("signals.json"), "{}").unwrap();
+    let said = run(&mut serve, ["decide", "claim-approval", "--signals", "signals.json"]);
     assert_eq!(said.code, 9, "{}", said.err);
     assert!(said.err.contains("is not good as `runtime`"), "{}", said.err);
 }
