@@ -9,34 +9,34 @@
 //! Whatever goes wrong on the way, what was made is taken away again, and what was there before is not touched.
 
 use crate::bundles::{self, Activated, ActivationRequest, BundleError, Files, SignedBundle};
-use crate::checkpoint::CheckpointError;
 use crate::edge::{self, Clock, Entropy, EntropyError};
-use crate::error::{store_cause, store_code, store_detail};
-use crate::failure::{Cause, Failure, Fault, summary};
+use crate::failure::Fault;
 use crate::home::Home;
 use crate::keys::{self, KeyError, KeyName, ServerKeys};
-use crate::runtime::{OpenError, Options, Runtime};
-use crate::vault::{Purpose, Vault, VaultError};
+use crate::runtime::{Options, Runtime};
+use crate::vault::{Purpose, Vault};
 use chancery_core::checkpoint::{SignedCheckpoint, log_vkey};
 use chancery_core::digest::Digest;
 use chancery_core::dsse::{self, Envelope};
 use chancery_core::ids::{PolicyId, TenantId};
-use chancery_core::key::{KeyId, PublicKey, SignError, Signer, SigningKey};
+use chancery_core::key::{KeyId, PublicKey, Signer, SigningKey};
 use chancery_core::keyring::{
-    KeyEntry, Keyring, KeyringError, KeyringVersion, Moment, Role, RootKey, RootPub, RootPubError,
-    review_first,
+    KeyEntry, Keyring, KeyringVersion, Moment, Role, RootKey, RootPub, review_first,
 };
-use chancery_core::note::NoteKeyError;
-use chancery_core::statement::{Environment, Statement, StatementError};
+use chancery_core::statement::{Environment, Statement};
 use chancery_core::time::Timestamp;
 use chancery_policy::Bundle;
-use chancery_store::{Body, NewEntry, NewKeyring, Settings, Store, StoreError, SubmitError};
+use chancery_store::{Body, NewEntry, NewKeyring, Settings, Store};
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
+
+mod error;
+
+pub use error::InitError;
 
 /// How long the first keyring version and its keys are valid: two years of 366 days, ms. A new version has to come
 /// before; after that nothing is signed any more.
@@ -461,272 +461,5 @@ impl Drop for Made {
     }
 }
 
-/// Why there is no new log.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum InitError {
-    /// Something is there already.
-    #[error("`{}` exists already; a log is made once, choose another folder or open this one", path.display())]
-    Exists {
-        /// What is there.
-        path: PathBuf,
-    },
-    /// The host cannot be part of an origin.
-    #[error("`{host}` cannot be the host of a log; say something like `log.example.com`")]
-    LogHost {
-        /// What was given.
-        host: String,
-        /// Why not.
-        #[source]
-        source: NoteKeyError,
-    },
-    /// The clock is beyond all validity.
-    #[error("the clock says {now}, which leaves no time for keys to be valid")]
-    Clock {
-        /// The clock.
-        now: Timestamp,
-    },
-    /// A key file.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// No random bytes.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-    /// The root key.
-    #[error(transparent)]
-    Root(#[from] RootPubError),
-    /// The keyring: a key is there twice, say.
-    #[error("the keyring cannot be made")]
-    Keyring(#[from] StatementError),
-    /// The keyring breaks rules: a key has two owners, say.
-    #[error("the keyring must not be: {}", summary(faults))]
-    Rules {
-        /// All of them.
-        faults: Vec<Fault>,
-    },
-    /// The keys that signed are not the root keys, or too few of them.
-    #[error("the keyring is not signed by enough of the keys in root.pub")]
-    Signatures(#[source] Box<KeyringError>),
-    /// A key that has to be made was not; does not happen.
-    #[error("`{}` was not made", name.file())]
-    NotMade {
-        /// Which one.
-        name: KeyName,
-    },
-    /// A key did not sign.
-    #[error(transparent)]
-    Sign(#[from] SignError),
-    /// The tenant's keys.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// A bundle is not valid, or not taken.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// What was made cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The first checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The log does not take the keyring.
-    #[error("the keyring cannot be logged")]
-    Submit(#[from] SubmitError),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl From<KeyringError> for InitError {
-    fn from(error: KeyringError) -> Self {
-        Self::Signatures(Box::new(error))
-    }
-}
-
-impl Failure for InitError {
-    fn whose(&self) -> Cause {
-        match self {
-            Self::Exists { .. } => Cause::Conflict,
-            Self::LogHost { .. } | Self::Keyring(_) | Self::Rules { .. } => Cause::Caller,
-            Self::Signatures(_) => Cause::Refused,
-            Self::Key(error) => error.whose(),
-            Self::Bundle(error) => error.whose(),
-            Self::Open(error) => error.whose(),
-            Self::Checkpoint(error) => error.whose(),
-            Self::Store(error) => store_cause(error),
-            Self::Submit(SubmitError::Store(error)) => store_cause(error),
-            _ => Cause::Unavailable,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Exists { .. } => "init.exists",
-            Self::LogHost { .. } => "init.log_host",
-            Self::Keyring(_) | Self::Rules { .. } | Self::Signatures(_) => "init.keyring",
-            Self::Key(error) => error.code(),
-            Self::Bundle(error) => error.code(),
-            Self::Open(error) => error.code(),
-            Self::Checkpoint(error) => error.code(),
-            Self::Store(error) => store_code(error),
-            Self::Submit(SubmitError::Store(error)) => store_code(error),
-            _ => "init.failed",
-        }
-    }
-
-    fn detail(&self) -> String {
-        match self {
-            Self::Store(error) => store_detail(error),
-            other => other.to_string(),
-        }
-    }
-
-    fn faults(&self) -> &[Fault] {
-        match self {
-            Self::Rules { faults } => faults,
-            _ => &[],
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::runtime::read_root;
-    use crate::testing::{PASSWORD, TestLog, caller, init_request, request, small_bundle};
-    use std::os::unix::fs::PermissionsExt;
-
-    /// Every path under `folder`.
-    fn everything(folder: &Path) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                found.extend(everything(&path));
-            }
-            found.push(path);
-        }
-        found.sort();
-        found
-    }
-
-    #[test]
-    fn a_new_log_has_its_keyring_and_its_bundle_in_force() {
-        let log = TestLog::new();
-        let home = log.home();
-        for name in KeyName::ALL {
-            assert_eq!(fs::metadata(home.key(name)).unwrap().permissions().mode() & 0o777, 0o600);
-        }
-        let runtime = log.open();
-        assert_eq!(runtime.keyring().versions().len(), 1);
-        assert_eq!(runtime.keyring().newest().index(), 0);
-        assert_eq!(runtime.settings().log_origin, "log.example.com/acme");
-        assert_eq!(runtime.in_force().len(), 1);
-        let head = runtime.records().head().unwrap();
-        assert_eq!(head.size, 2);
-        assert!(head.checkpoint.unwrap().starts_with("log.example.com/acme\n2\n"));
-        read_root(home.root_pub()).unwrap();
-    }
-
-    #[test]
-    fn files_are_their_owners_alone_but_for_root_pub() {
-        let folder = tempfile::tempdir().unwrap();
-        let made = init(init_request(folder.path())).unwrap();
-        let files = || everything(folder.path()).into_iter().filter(|path| path.is_file());
-        for name in ["chancery.db", "chancery.db-wal", "chancery.db.lock", "checkpoint"] {
-            assert!(files().any(|path| path.ends_with(name)), "{name}");
-        }
-        for path in files() {
-            let open = fs::metadata(&path).unwrap().permissions().mode() & 0o077;
-            assert_eq!(open == 0, !path.ends_with("root.pub"), "{}", path.display());
-        }
-        drop(made);
-    }
-
-    #[test]
-    fn nothing_that_is_there_is_touched() {
-        let taken = ["keys/root.key", "keys/vault.key", "trust/root.pub", "state/checkpoint", "chancery.db"];
-        for name in taken {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, "mine").unwrap();
-            let before = everything(folder.path());
-            let error = init(init_request(folder.path())).unwrap_err();
-            assert!(matches!(&error, InitError::Exists { path: found } if *found == path), "{error:?}");
-            assert_eq!((error.whose(), error.code()), (Cause::Conflict, "init.exists"));
-            assert_eq!(everything(folder.path()), before);
-            assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
-        }
-    }
-
-    #[test]
-    fn what_goes_wrong_leaves_nothing_behind() {
-        let bad_bundle = |request: &mut InitRequest| {
-            request.bundles = vec![small_bundle("1.0.0"), Files::new()];
-        };
-        let bad_host = |request: &mut InitRequest| request.log_host = "log example".to_owned();
-        let bad_reason = |request: &mut InitRequest| request.reason = String::new();
-        let no_folder = |request: &mut InitRequest| request.database = PathBuf::from("/dev/null/chancery.db");
-        type Change<'a> = &'a dyn Fn(&mut InitRequest);
-        let changes: [(Change<'_>, &str); 4] = [
-            (&bad_bundle, "bundle.invalid"),
-            (&bad_host, "init.log_host"),
-            (&bad_reason, "activation.statement"),
-            (&no_folder, "key.io"),
-        ];
-        for (change, code) in changes {
-            let folder = tempfile::tempdir().unwrap();
-            let mut request = init_request(folder.path());
-            change(&mut request);
-            assert_eq!(init(request).unwrap_err().code(), code);
-            assert_eq!(everything(folder.path()), Vec::<PathBuf>::new(), "{code}");
-        }
-    }
-
-    #[test]
-    fn an_open_log_commits_with_a_key_that_everybody_has() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut wanted = init_request(folder.path());
-        wanted.commitments = Commitments::Open;
-        wanted.bundles.push(small_bundle("1.1.0"));
-        let made = init(wanted).unwrap();
-        // Of two versions both are published and the higher is in force.
-        assert_eq!(made.activated.len(), 1);
-        assert_eq!(made.runtime.in_force()[0].version.to_string(), "1.1.0");
-        assert_eq!(made.runtime.records().bundles().unwrap().len(), 2);
-        assert_eq!(made.runtime.inner.commitment_key, chancery_core::commitment::TenantKey::OPEN);
-        made.runtime.execute_blocking(&caller(), &request("e-1", "1", "0.1")).unwrap();
-    }
-
-    #[test]
-    fn a_log_is_opened_as_what_it_is() {
-        let log = TestLog::new();
-        let refused = |change: &dyn Fn(&mut Options)| {
-            let mut options = log.options();
-            change(&mut options);
-            Runtime::open(options).unwrap_err()
-        };
-        let error = refused(&|options| options.environment = Some(Environment::Production));
-        assert_eq!((error.whose(), error.code()), (Cause::Refused, "log.environment"));
-        let error = refused(&|options| options.tenant = Some("other".parse().unwrap()));
-        assert_eq!(error.code(), "log.tenant");
-        let error = refused(&|options| options.keys.vault = Zeroizing::new([1; 32]));
-        assert_eq!((error.whose(), error.code()), (Cause::Refused, "vault.other"));
-        let error =
-            refused(&|options| options.keys.runtime = Arc::new(SigningKey::generate_ed25519([1; 32])));
-        assert_eq!(error.code(), "runtime.key");
-        let root = SigningKey::generate_ed25519([1; 32]);
-        fs::remove_file(log.home().root_pub()).unwrap();
-        assert_eq!(refused(&|_| {}).code(), "trust.root");
-        let other = RootPub::new(vec![root.public_key().clone()], 1).unwrap();
-        fs::write(log.home().root_pub(), other.to_string()).unwrap();
-        assert_eq!(refused(&|_| {}).code(), "trust.keyring");
-    }
-
-    #[test]
-    fn the_key_files_open_with_their_passwords() {
-        let log = TestLog::new();
-        let keys = ServerKeys::load(&log.home(), PASSWORD).unwrap();
-        assert_eq!(keys.runtime(), log.open().runtime_key());
-    }
-}
+mod tests;

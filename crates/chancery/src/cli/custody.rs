@@ -5,48 +5,30 @@
 //!     thresholds met ─► submitted          else ─► --draft FILE ─ travels ─ trust keyring sign … ─► submit
 //! ```
 
-use std::fs;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chancery_core::checkpoint::SignedCheckpoint;
 use chancery_core::dsse::Envelope;
-use chancery_core::ids::TenantId;
 use chancery_core::key::Signer;
-use chancery_core::keyring::{Change, Keyring, KeyringVersion, Moment};
+use chancery_core::keyring::{Change, KeyringVersion};
 use chancery_runtime::keys::{self, KeyError};
-use chancery_runtime::records::Records;
 use chancery_runtime::trust::{self, Custody, Loss, TrustError};
 use chancery_runtime::{Failure as _, KeyName};
 use chancery_supply::pkcs11;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::open::{Home, home_of};
-use super::output::foreign;
-use super::{Exit, Failure, init, password, plan, signer};
-use crate::config::Loaded;
+use super::{Exit, Failure, password, plan, signer};
+
+mod known;
+
+pub(super) use known::{Known, Source, source};
+
+use known::{KEYRING, Logged, read_file};
 
 /// The variable that holds the password of a root key.
 pub(super) const ROOT_PASSWORD_VARIABLE: &str = "CHANCERY_ROOT_PASSWORD";
-
-/// Where all versions are.
-const KEYRING: &str = "/v1/trust/keyring";
-
-/// Where the keyring is read.
-#[derive(Debug, clap::Args)]
-pub(super) struct Source {
-    /// The keyring's versions in a file, as GET /v1/trust/keyring gives them. Default: those of the log.
-    #[arg(long, value_name = "FILE")]
-    keyring: Option<PathBuf>,
-    /// The root keys that were handed over by another way. Default: those in the folder `trust`.
-    #[arg(long, value_name = "FILE")]
-    root: Option<PathBuf>,
-    /// Whose keyring it has to be. Default: the configuration's tenant and log, where there is one.
-    #[arg(long)]
-    tenant: Option<TenantId>,
-}
 
 /// Root keys that sign here.
 #[derive(Debug, clap::Args)]
@@ -123,175 +105,6 @@ pub(super) fn open_root(
         ))),
         Err(error) => Err(error.into()),
     }
-}
-
-/// The versions as the API gives them.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Versions {
-    versions: Vec<Version>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Version {
-    index: u64,
-    envelope: Envelope,
-}
-
-/// A keyring, and what is known of its log.
-pub(super) struct Known {
-    /// The versions; their chain and signatures hold, and they lead to `root.pub` where there is one.
-    pub(super) keyring: Keyring,
-    /// How many entries the log has, where it is at hand.
-    pub(super) size: Option<u64>,
-    records: Option<Records>,
-}
-
-impl Known {
-    /// Reads and verifies the keyring.
-    ///
-    /// # Errors
-    /// [`Exit::VerificationFailed`] when it does not hold, or does not lead to the root keys.
-    pub(super) fn read(source: &Source, home: &Home<'_>) -> Result<Self, Failure> {
-        let mut known = match (&source.keyring, &home.server) {
-            (Some(file), _) => Self::of(from_file(file)?)?,
-            (None, Some(server)) => Self::of(server.get_json(KEYRING, &Vec::new())?)?,
-            (None, None) => {
-                let records = home.records()?;
-                let versions = records.keyring_versions()?.into_iter();
-                let versions = versions.map(|(index, envelope)| Version { index, envelope }).collect();
-                let mut known = Self::of(Versions { versions })?;
-                known.size = Some(records.head()?.size);
-                known.records = Some(records);
-                known
-            }
-        };
-        known.check_root(source, home)?;
-        known.check_log(source, home)?;
-        // Versions of a file say nothing of what came after them.
-        known.size = known.size.filter(|size| *size > known.keyring.newest().index());
-        Ok(known)
-    }
-
-    fn of(versions: Versions) -> Result<Self, Failure> {
-        let versions: Vec<_> = versions.versions.into_iter().map(|it| (it.index, it.envelope)).collect();
-        let keyring = Keyring::walk(&versions).map_err(|error| does_not_hold(error.check_id(), &error))?;
-        Ok(Self { keyring, size: None, records: None })
-    }
-
-    fn check_root(&self, source: &Source, home: &Home<'_>) -> Result<(), Failure> {
-        let root = match (&source.root, home.configuration(&[])) {
-            (Some(path), _) => init::read_root(path)?,
-            (None, Ok(loaded)) => init::read_root(home_of(&loaded.config).root_pub())?,
-            (None, Err(_)) => {
-                return Err(Failure::usage("there are no root keys to hold the keyring against")
-                    .help("name the root.pub that you were handed with `--root`"));
-            }
-        };
-        self.keyring.check_root(&root).map_err(|error| does_not_hold(error.check_id(), &error))
-    }
-
-    /// Whether it is of the log that is meant: the same people may hold the root keys of several.
-    fn check_log(&self, source: &Source, home: &Home<'_>) -> Result<(), Failure> {
-        let newest = self.keyring.newest().predicate();
-        let (tenant, origin) = match (&source.tenant, home.configuration(&[])) {
-            (Some(tenant), _) => (tenant.clone(), None),
-            (None, Ok(Loaded { config, .. })) => {
-                let origin = format!("{}/{}", config.log_host, config.tenant);
-                (config.tenant, Some(origin))
-            }
-            (None, Err(_)) => return Ok(()),
-        };
-        if tenant == newest.tenant && origin.as_ref().is_none_or(|origin| *origin == newest.log_origin) {
-            return Ok(());
-        }
-        let wanted = origin.map(|origin| format!(" and the log `{origin}`")).unwrap_or_default();
-        Err(Failure::new(
-            Exit::VerificationFailed,
-            format!(
-                "keyring.chain: the keyring is of the tenant `{}` and the log `{}`, not of the tenant `{tenant}`{wanted}",
-                newest.tenant,
-                foreign(&newest.log_origin),
-            ),
-        )
-        .help("if it is the other log's that you mean, name its tenant with `--tenant`"))
-    }
-
-    /// What a version takes away from the log as it is now, where the log is at hand.
-    fn loss(
-        &self,
-        envelope: &Envelope,
-        next: &KeyringVersion,
-        home: &Home<'_>,
-    ) -> Result<Option<Loss>, Failure> {
-        if !trust::revokes(&self.keyring, next) {
-            return Ok(Some(Loss::default()));
-        }
-        match (&self.records, &home.server) {
-            (Some(records), _) => Ok(Some(records.loss(&self.keyring, next)?)),
-            (None, Some(server)) => {
-                let path = format!("{KEYRING}?dry_run=true");
-                match server.post_json::<Logged>(&path, &json!(envelope).to_string()) {
-                    Ok((_, rehearsed)) => Ok(Some(rehearsed.lost)),
-                    // Whoever signs need not be one who may submit.
-                    Err(failure) if failure.exit == Exit::NotAuthorised => Ok(None),
-                    Err(failure) => Err(failure),
-                }
-            }
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// What a version changes, in words.
-    fn plan(&self, next: &KeyringVersion, loss: Option<Loss>, home: &Home<'_>) -> String {
-        plan::describe(self.keyring.newest().predicate(), next, home.edge.clock.now(), loss)
-    }
-
-    /// The log's size: that of the log here, else as far as the server's newest checkpoint covers it.
-    pub(super) fn log_size(&self, home: &Home<'_>) -> Result<Option<u64>, Failure> {
-        match (self.size, &home.server) {
-            (None, Some(server)) => {
-                let note = server.get_text(&format!("{}/checkpoint", server.log()?), &Vec::new())?;
-                let signed =
-                    SignedCheckpoint::parse_unverified(&note).map_err(|error| server.broken(&error))?;
-                Ok(Some(signed.checkpoint().size))
-            }
-            (size, _) => Ok(size),
-        }
-    }
-
-    fn moment(&self, home: &Home<'_>) -> Moment {
-        // Whoever logs it looks at the size again.
-        Moment { now: home.edge.clock.now(), size: self.size.unwrap_or(u64::MAX) }
-    }
-}
-
-fn does_not_hold(check: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::because(Exit::VerificationFailed, check, error)
-        .help("do not sign for it: compare root.pub and the keyring with what others hold")
-}
-
-fn from_file(path: &Path) -> Result<Versions, Failure> {
-    serde_json::from_slice(&read_file(path)?).map_err(|error| {
-        Failure::because(Exit::Usage, format!("`{}` holds no keyring versions", path.display()), &error)
-            .help("it has the form of the answer to GET /v1/trust/keyring")
-    })
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
-    let read = if path.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).map(|_| bytes)
-    } else {
-        fs::read(path)
-    };
-    read.map_err(|error| Failure::because(Exit::Usage, format!("cannot read `{}`", path.display()), &error))
-}
-
-/// A keyring that can be verified without a log.
-pub(super) fn source(keyring: Option<PathBuf>, root: Option<PathBuf>, tenant: Option<TenantId>) -> Source {
-    Source { keyring, root, tenant }
 }
 
 /// Drafts, shows, signs, and submits or writes the next version. `changes` are made with the newest version known.
@@ -442,14 +255,6 @@ fn accept(loss: Option<Loss>, acceptance: &Acceptance, home: &Home<'_>) -> Resul
         }
     }
     Err(TrustError::Loss { loss, accepted }.into())
-}
-
-/// What logging a version came to.
-#[derive(Deserialize)]
-struct Logged {
-    version: u64,
-    index: u64,
-    lost: Loss,
 }
 
 /// Logs a signed version: through the server that was named, else in the log here.

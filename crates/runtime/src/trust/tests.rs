@@ -1,9 +1,11 @@
 use super::*;
 use crate::bundles::ActivationRequest;
 use crate::export::{Disclosure, ExportRequest, Selection};
+use crate::failure::{Cause, Failure as _};
 use crate::testing::{POLICY, TestClock, TestLog, build_key, caller, release, request};
+use chancery_core::digest::RecordId;
 use chancery_core::key::SigningKey;
-use chancery_core::keyring::{Change, KeyEntry, Revocation};
+use chancery_core::keyring::{Change, DraftError, KeyEntry, Revocation};
 use chancery_core::statement::Environment;
 use chancery_verify::{Ask, CheckId, CheckResult, Part, Report, Verdict, Without};
 
