@@ -7,7 +7,8 @@
 //! | every checkpoint is signed and of this tree; so is the publisher's own | every fingerprint follows from its statement |
 //! | the columns of decisions say what their payloads say | every opening opens and leads to the committed roots |
 //! | keyring and `root.pub` | every bundle's content and signature |
-//! | every override and resolution has its row, and every row its entry, and they say the same | |
+//! | every activation, keyring, build, override, resolution, confirmation and erasure has its row, and every row its entry, and they say the same | |
+//! | settings, keyring and decisions name the same log | |
 //! | every verification is of a decision before it and has its row, and every row its verification | |
 //! | every build that decisions name is logged before them and has its row | every build's signature and bill of materials |
 //!
@@ -31,10 +32,10 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::Path;
 
-mod cases;
 mod checkpoints;
 mod content;
 mod decisions;
+mod events;
 mod links;
 mod tree;
 
@@ -136,6 +137,7 @@ impl Records {
                 if let Err(error) = keyring.check_root(request.root) {
                     report.failed(None, "the keyring", &error);
                 }
+                self.names_of(&keyring, &mut report);
                 Some(keyring)
             }
             Err(error) => {
@@ -151,6 +153,21 @@ impl Records {
             check.bundles(&mut report)?;
         }
         Ok(report)
+    }
+
+    /// The settings name the log that the keyring was signed for.
+    fn names_of(&self, keyring: &Keyring, report: &mut FsckReport) {
+        let settings = self.settings();
+        for version in keyring.versions() {
+            let signed = version.predicate();
+            if signed.tenant != settings.tenant {
+                report.problem(version.index(), "the column `tenant` of `settings` is not what was signed");
+            }
+            if signed.log_origin != settings.log_origin {
+                report
+                    .problem(version.index(), "the column `log_origin` of `settings` is not what was signed");
+            }
+        }
     }
 
     fn opening_key(&self, request: &FsckRequest<'_>, report: &mut FsckReport) -> Option<OpeningKey> {
@@ -210,7 +227,7 @@ impl Check<'_> {
                 self.entry(entry, &mut rows, &mut builds, report)?;
             }
             self.verifications(at..end, &entries, report)?;
-            self.cases(at..end, &entries, report)?;
+            self.events(at..end, &entries, report)?;
             at = end;
             report.entries = at;
             progress(at, head.size);

@@ -53,7 +53,7 @@ pub use self::error::{Class, StoreError};
 pub use self::hook::{OnStep, Step, StepHook};
 pub use self::open::{Clock, Options, Settings, Store};
 pub use self::read::{
-    Activation, BuildIdentityRecord, CaseRecord, CaseRow, Columns, Entry, Head, InForce, Reader,
+    Activation, BuildIdentityRecord, CaseRecord, Columns, Entry, EventRow, Head, InForce, Reader,
     StoredCheckpoint, StoredOpening, TenantKey, Unverified, VerificationFilter, VerificationPage,
     VerificationRow,
 };

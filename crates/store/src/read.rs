@@ -12,6 +12,7 @@ mod entries;
 mod filter;
 mod log;
 mod overrides;
+mod rows;
 mod trust;
 mod verifications;
 
@@ -28,7 +29,8 @@ use crate::entry::EncryptedOpening;
 
 pub(crate) use self::decisions::known_decision;
 pub(crate) use self::log::{frontier, head, right_edge};
-pub use self::overrides::{CaseRecord, CaseRow, Columns};
+pub use self::overrides::CaseRecord;
+pub use self::rows::{Columns, EventRow};
 pub use self::verifications::{Unverified, VerificationFilter, VerificationPage, VerificationRow};
 
 /// Reads inside one transaction: see [`Store::read`](crate::Store::read) and

@@ -54,6 +54,8 @@ pub(super) struct Rows {
     page: std::collections::VecDeque<DecisionSummary>,
     after: Option<Cursor>,
     ended: bool,
+    /// Whether the settings' environment was told to be another one.
+    told: bool,
 }
 
 impl Rows {
@@ -91,6 +93,11 @@ impl Rows {
         decision: &Decision,
         report: &mut FsckReport,
     ) -> Result<(), StoreError> {
+        if !self.told && decision.environment != check.records.settings().environment {
+            self.told = true;
+            report
+                .problem(index, "the column `environment` of `settings` is not what was signed from here on");
+        }
         while let Some(row) = self.next(check, report)?
             && row.index < index
         {

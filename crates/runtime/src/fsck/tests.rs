@@ -1,6 +1,8 @@
 use super::*;
-use crate::runtime::read_root;
-use crate::testing::{TestClock, TestLog, caller, request};
+use crate::confirm::Executed;
+use crate::edge::Clock as _;
+use crate::runtime::{Options, Runtime, read_root};
+use crate::testing::{TestClock, TestLog, build_key, caller, erase, release, request};
 use chancery_core::checkpoint::Checkpoint;
 use chancery_core::digest::RootHash;
 use std::fs;
@@ -174,6 +176,75 @@ fn verifications_lead_to_their_decisions_and_back() {
         ),
     ] {
         let log = verified();
+        log.tamper(sql);
+        let problems = fsck(&log, false).problems;
+        let found = problems.iter().any(|p| p.index == Some(index) && p.what.contains(what));
+        assert!(found, "{sql}: {problems:#?}");
+    }
+}
+
+/// A log of each kind of event: the keyring at 0, activation at 1, build at 2, decisions at 3 and 4, a confirmation at
+/// 5, an erasure of both facts of `e-0` at 6 and of one of `e-1` at 7.
+fn eventful() -> TestLog {
+    let log = TestLog::production();
+    let options = Options { build: Some(release(&build_key(), |_| {})), ..log.options() };
+    let runtime = Runtime::open(options).unwrap();
+    for id in ["e-0", "e-1"] {
+        runtime.execute_blocking(&caller(), &request(id, "1", "0.1")).unwrap();
+    }
+    log.clock.advance_ms(1_000);
+    let done = Executed { outcome: "approve".to_owned(), reference: "pay-1".to_owned(), at: log.clock.now() };
+    assert_eq!(runtime.confirm(&caller(), &"e-0".parse().unwrap(), &done).unwrap().log.index, 5);
+    erase(&runtime, &log, "e-0", &[]);
+    erase(&runtime, &log, "e-1", &["score"]);
+    drop(runtime);
+    log
+}
+
+#[test]
+fn every_event_has_the_row_that_was_signed() {
+    assert_eq!(fsck(&eventful(), true).problems, []);
+    let cases: [(&str, u64, &str); 25] = [
+        ("UPDATE activations SET policy_version = '9.9.9'", 1, "`policy_version` of `activations`"),
+        (
+            "UPDATE activations SET bundle_hash = lower(hex(zeroblob(32)))",
+            1,
+            "`bundle_hash` of `activations`",
+        ),
+        ("UPDATE activations SET previous = bundle_hash", 1, "`previous` of `activations`"),
+        ("UPDATE activations SET reason = 'another'", 1, "`reason` of `activations`"),
+        ("UPDATE activations SET requested_by = 'eve'", 1, "`requested_by` of `activations`"),
+        ("UPDATE activations SET log_index = 2", 2, "a row of `activations` has no such entry"),
+        ("DELETE FROM activations", 1, "no row in `activations`"),
+        ("UPDATE keyrings SET expires_at = '2099-01-01T00:00:00.000000Z'", 0, "`expires_at` of `keyrings`"),
+        ("UPDATE keyrings SET version = 7", 0, "`version` of `keyrings`"),
+        ("UPDATE keyrings SET record_id = upper(record_id)", 0, "`record_id` of `keyrings`"),
+        ("DELETE FROM keyrings", 0, "no row in `keyrings`"),
+        (
+            "UPDATE build_identities SET binary_sha256 = payload_sha256",
+            2,
+            "`binary_sha256` of `build_identities`",
+        ),
+        ("UPDATE build_identities SET log_index = 3", 3, "a row of `build_identities` has no such entry"),
+        ("UPDATE confirmations SET reference = 'pay-2'", 5, "`reference` of `confirmations`"),
+        ("UPDATE confirmations SET execution_id = 'e-1'", 5, "`execution_id` of `confirmations`"),
+        ("DELETE FROM confirmations", 5, "no row in `confirmations`"),
+        ("UPDATE erasures SET basis = 'none'", 6, "`basis` of `erasures`"),
+        ("UPDATE erasures SET fields = NULL", 7, "`fields` of `erasures`"),
+        ("UPDATE erasures SET fields = '[\"amount\"]'", 6, "`fields` of `erasures`"),
+        ("DELETE FROM erasures WHERE log_index = 6", 6, "no row in `erasures`"),
+        ("DELETE FROM erasure_subjects WHERE log_index = 6", 6, "no row in `erasure_subjects`"),
+        ("UPDATE erasure_subjects SET decision_index = 4", 6, "`decision_index` of `erasure_subjects`"),
+        (
+            "INSERT INTO erasure_subjects SELECT tenant, 'e-1', 6, 4 FROM settings",
+            6,
+            "a row of `erasure_subjects` has no such entry",
+        ),
+        ("UPDATE settings SET environment = 'test'", 3, "`environment` of `settings`"),
+        ("UPDATE settings SET log_origin = 'log.example.org/acme'", 0, "`log_origin` of `settings`"),
+    ];
+    for (sql, index, what) in cases {
+        let log = eventful();
         log.tamper(sql);
         let problems = fsck(&log, false).problems;
         let found = problems.iter().any(|p| p.index == Some(index) && p.what.contains(what));
