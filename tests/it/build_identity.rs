@@ -37,6 +37,10 @@ fn evidence_of_a_production_log_is_verified_down_to_the_build() {
         run(chancery_verify().arg(&evidence).arg("--root").arg(&root).args(arguments), [] as [&str; 0])
     };
     let report = judge(&["--json"]).expect(0).json();
+    let [build] = report["builds"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_eq!((build["decisions"].as_u64(), &build["dirty"]), (Some(1), &Value::Bool(false)), "{build}");
+    let line = format!("commit {}  program ", build["commit"].as_str().unwrap());
+    assert!(judge(&[]).expect(0).out.contains(&line), "{line}");
     let results: Vec<_> = report["checks"]
         .as_array()
         .unwrap()
@@ -112,7 +116,15 @@ fn what_is_off_is_told_all_at_once() {
 fn without_a_build_a_production_log_is_administered_and_decides_nothing() {
     let home = Production::new();
     fs::remove_dir_all(home.file("release")).unwrap();
+    // A folder that is named has to have them; only `none` says that there are none.
     let said = decide(home.path()).expect(9);
+    assert!(said.err.contains("there is no `build-identity.json` in"), "{}", said.err);
+    let without = || {
+        let mut command = chancery(home.path());
+        command.env("CHANCERY_BUILD", "none");
+        command
+    };
+    let said = run(&mut without(), DECIDE).expect(9);
     assert!(
         said.err.contains("verified build") && said.err.contains("`build` in chancery.toml"),
         "{}",
@@ -138,6 +150,15 @@ fn a_test_log_is_served_with_a_build_only_if_it_holds() {
         ["serve", "--dev", "--listen", "127.0.0.1:0"],
     );
     assert!(refused.code == 9 && refused.err.contains("chancery key enroll"), "{refused:?}");
+
+    fs::remove_file(release.join("build-identity.json")).unwrap();
+    for named in ["release", "/nonexistent"] {
+        let refused = run(
+            chancery(home.path()).env("CHANCERY_BUILD", named),
+            ["serve", "--dev", "--listen", "127.0.0.1:0"],
+        );
+        assert!(refused.code == 9 && refused.err.contains("build-identity.json"), "{refused:?}");
+    }
 
     let server = Server::start(home.path());
     let (status, body) = get(&format!("{}/v1/build", server.url));
