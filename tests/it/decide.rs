@@ -176,3 +176,27 @@ fn a_batch_that_ends_early_is_summed_up_all_the_same() {
     let summary = failed.json();
     assert_eq!((&summary["rows"], &summary["complete"]), (&json!(0), &json!(false)));
 }
+
+/// ESC, the one-byte CSI, a carriage return, a line feed and an override of the direction of writing.
+#[test]
+fn what_a_caller_wrote_never_steers_a_terminal() {
+    let home = home_of_scaling();
+    let steering = "x\u{1b}[2J\u{9b}1A\r\n  label       forged=yes\u{202e}";
+    let request = json!({
+        "execution_id": "a", "resource": "r", "labels": {"note": steering},
+        "signals": {"amount": 5},
+    });
+    std::fs::write(home.file("rows.ndjson"), format!("{request}\n")).unwrap();
+    run(&mut chancery(home.path()), ["decide", "scaling", "--batch", "rows.ndjson"]).expect(0);
+    let confirm = ["decision", "confirm", "a", "--outcome", "approve", "--reference", "x\u{202e}y"];
+    let said = run(&mut chancery(home.path()), confirm).expect(0);
+    let shown = run(&mut chancery(home.path()), ["decision", "show", "a"]).expect(0);
+    let list = run(&mut chancery(home.path()), ["decision", "list"]).expect(0);
+    let lineage = run(&mut chancery(home.path()), ["decision", "lineage", "a"]).expect(0);
+    for said in [&said, &shown, &list, &lineage] {
+        let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!said.out.contains(steers) && !said.err.contains(steers), "{said:?}");
+    }
+    assert!(shown.out.contains("note=x\\u{1b}[2J\\u{9b}1A\\u{d}\\u{a}  label"), "{}", shown.out);
+    assert_eq!(shown.out.lines().filter(|line| line.starts_with("  label")).count(), 1, "{}", shown.out);
+}

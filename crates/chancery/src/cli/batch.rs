@@ -213,7 +213,7 @@ fn take_rows(
 ) -> Result<(), Failure> {
     let (sender, said) = mpsc::sync_channel(ROWS_UNDER_WAY);
     let requests = Requests { rows, sender };
-    let no_thread = |error| Failure::because(Exit::Runtime, "cannot start a thread for the input", &error);
+    let no_thread = |error| Failure::system("cannot start a thread for the input", &error);
     let mut lines: Box<dyn Iterator<Item = Line>> = match decider {
         Decider::Here(runtime) => {
             Box::new(runtime.batch(&home.caller()?, requests).map_err(no_thread)?.map(Line::from))

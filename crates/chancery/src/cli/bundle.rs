@@ -90,6 +90,7 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
         Command::Sum { folder } => {
             let sum = chancery_policy::sum(&content(folder::read(&folder)?)).map_err(|error| {
                 Failure::because(Exit::PolicyInvalid, "no bundle can have this path", &error)
+                    .help("rename the file: letters, digits, `.`, `_` and `-` are always good")
             })?;
             home.output.line(&sum)?;
             Ok(Exit::Ok)
@@ -182,8 +183,7 @@ fn sign(folder: &Path, key: Option<PathBuf>, home: &Home<'_>) -> Result<Exit, Fa
 }
 
 fn verify(folder: &Path, key: &Path, home: &Home<'_>) -> Result<Exit, Failure> {
-    let text = std::fs::read_to_string(key)
-        .map_err(|error| Failure::because(Exit::Usage, format!("cannot read `{}`", key.display()), &error))?;
+    let text = std::fs::read_to_string(key).map_err(|error| Failure::unreadable(key, &error))?;
     let key = PublicKey::from_spki_pem(&text).map_err(|error| {
         Failure::because(Exit::Usage, format!("`{}` is no public key", key.display()), &error)
             .help("public keys are SPKI PEM, Ed25519 or ECDSA P-256")

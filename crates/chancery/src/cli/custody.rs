@@ -249,7 +249,7 @@ fn accept(loss: Option<Loss>, acceptance: &Acceptance, home: &Home<'_>) -> Resul
         let mut answer = String::new();
         io::stdin()
             .read_line(&mut answer)
-            .map_err(|error| Failure::because(Exit::Runtime, "cannot read the answer", &error))?;
+            .map_err(|error| Failure::system("cannot read the answer", &error))?;
         if answer.trim() == loss.total().to_string() {
             return Ok(loss.total());
         }

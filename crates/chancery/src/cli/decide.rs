@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::failure::Told;
 use super::open::Home;
+use super::output::foreign;
 use super::remote::Remote;
 use super::{Exit, Failure, batch};
 
@@ -52,7 +53,9 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
             batch::csv(arguments.mapping.as_deref(), &policy, version.as_ref(), file, home)
         }
         (_, Some(file)) => batch::ndjson(&policy, version.as_ref(), file, home),
-        (None, None) => Err(Failure::usage("give `--signals` or `--batch`")),
+        (None, None) => {
+            Err(Failure::usage("nothing to decide on was given").help("give `--signals` or `--batch`"))
+        }
     }
 }
 
@@ -138,10 +141,10 @@ fn describe(answer: &Answer) -> String {
     let repeat = if answer.replayed { " (decided before)" } else { "" };
     let mut text = format!("{}: {}{state}{repeat}\n", answer.execution_id, answer.decision);
     for reason in &answer.reasons {
-        text.push_str(&format!("  {} ({}): {}\n", reason.code, reason.policy, reason.text));
+        text.push_str(&format!("  {} ({}): {}\n", reason.code, reason.policy, foreign(&reason.text)));
     }
     for error in &answer.errors {
-        text.push_str(&format!("  {} ({}): {}\n", error.code, error.policy, error.text));
+        text.push_str(&format!("  {} ({}): {}\n", error.code, error.policy, foreign(&error.text)));
     }
     text.push_str(&format!(
         "  policy {}@{}, log index {}, fingerprint {}",

@@ -14,6 +14,7 @@ use chancery_runtime::records::{ConfirmationState, DecisionDetail, DecisionFilte
 use crate::instant::parse_instant;
 
 use super::open::Home;
+use super::output::foreign;
 use super::remote::{Query, Remote};
 use super::{Exit, Failure};
 
@@ -210,8 +211,8 @@ fn show(detail: &DecisionDetail) -> String {
             decision.current.outcome,
             decision.current.state.as_str()
         ),
-        format!("  decided     {} by {}", decision.executed_at, decision.principal),
-        format!("  on          {}", decision.resource),
+        format!("  decided     {} by {}", decision.executed_at, foreign(&decision.principal.to_string())),
+        format!("  on          {}", foreign(&decision.resource.to_string())),
         format!("  policy      {}@{}", decision.policy.id, decision.policy.version),
         format!("  bundle      {}", decision.policy.bundle_hash),
         format!("  fingerprint {}", decision.execution_fingerprint),
@@ -220,16 +221,19 @@ fn show(detail: &DecisionDetail) -> String {
         format!("  binary      {}", detail.statement.runtime.binary),
     ];
     let body = &detail.statement.decision;
+    lines.extend(body.reasons.iter().map(|reason| {
+        format!("  because     {} ({}): {}", reason.code, reason.policy, foreign(&reason.text))
+    }));
     lines.extend(
-        body.reasons
-            .iter()
-            .map(|reason| format!("  because     {} ({}): {}", reason.code, reason.policy, reason.text)),
+        body.errors.iter().map(|error| {
+            format!("  error       {} ({}): {}", error.code, error.policy, foreign(&error.text))
+        }),
     );
     lines.extend(
-        body.errors
+        decision
+            .labels
             .iter()
-            .map(|error| format!("  error       {} ({}): {}", error.code, error.policy, error.text)),
+            .map(|(name, value)| format!("  label       {}={}", foreign(name), foreign(value))),
     );
-    lines.extend(decision.labels.iter().map(|(name, value)| format!("  label       {name}={value}")));
     lines.join("\n")
 }

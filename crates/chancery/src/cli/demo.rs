@@ -50,7 +50,7 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
         }
         None => {
             temporary = tempfile::tempdir()
-                .map_err(|error| Failure::because(Exit::Runtime, "cannot make a temporary folder", &error))?;
+                .map_err(|error| Failure::system("cannot make a temporary folder", &error))?;
             temporary.path().to_owned()
         }
     };
@@ -183,7 +183,10 @@ impl Story<'_> {
     /// Two managers get keys and a role, and answer.
     fn approve(&self, runtime: &Runtime) -> Result<(), Failure> {
         let managers = self.enrol_managers(runtime)?;
-        let id: ExecutionId = REFERRED.0.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+        let id: ExecutionId = REFERRED
+            .0
+            .parse()
+            .map_err(|error| Failure::usage(error).help("this is a fault of the program"))?;
         let mut last = None;
         for (name, key) in &managers {
             let request = OverrideRequest {
@@ -196,7 +199,7 @@ impl Story<'_> {
             };
             let draft = runtime.override_statement(&id, request)?;
             let signed = Envelope::sign(IN_TOTO, draft.payload.0, key)
-                .map_err(|error| Failure::because(Exit::Runtime, "a manager's key did not sign", &error))?;
+                .map_err(|error| Failure::system("a manager's key did not sign", &error))?;
             let submitted = runtime.submit_override(&id, &signed)?;
             self.say(format!(
                 "{name} approves {id} ({}), log index {}",
@@ -219,7 +222,7 @@ impl Story<'_> {
         let (mut managers, mut changes) = (Vec::new(), Vec::new());
         for name in ["anna", "bert"] {
             let key = keys::generate(self.home.edge.entropy.as_ref())
-                .map_err(|error| Failure::because(Exit::Runtime, "cannot make a key", &error))?;
+                .map_err(|error| Failure::system("cannot make a key", &error))?;
             changes.push(Change::Enrol(Box::new(KeyEntry {
                 key: key.public_key().clone(),
                 revoked: None,
@@ -233,7 +236,7 @@ impl Story<'_> {
         let size = runtime.records().head()?.size;
         let next = keyring
             .draft(&changes, Moment { now, size })
-            .map_err(|error| Failure::because(Exit::Runtime, "cannot enrol the managers", &error))?;
+            .map_err(|error| Failure::system("cannot enrol the managers", &error))?;
         let mut envelope = trust::unsigned(&next)?;
         trust::sign(&keyring, &mut envelope, &root)?;
         let version = runtime.append_keyring(&envelope)?.version;
@@ -309,7 +312,7 @@ impl Story<'_> {
             FsckRequest { root: &root, keys: None, checkpoint: Some(paths.checkpoint()), full: false };
         let report = Records::open(&copy, self.home.edge.clock.clone())?
             .fsck(&request, |_, _| {})
-            .map_err(|error| Failure::because(Exit::Runtime, "cannot check the copy", &error))?;
+            .map_err(|error| Failure::system("cannot check the copy", &error))?;
         must(!report.is_clean(), "the edited database was not caught")?;
         self.say("$ chancery fsck")?;
         self.say(super::fsck::describe(&report))
@@ -341,7 +344,10 @@ fn must(holds: bool, otherwise: &str) -> Result<(), Failure> {
 }
 
 fn must_be_some<T>(value: Option<T>, otherwise: &str) -> Result<T, Failure> {
-    value.ok_or_else(|| Failure::new(Exit::Runtime, format!("the demo went wrong: {otherwise}")))
+    value.ok_or_else(|| {
+        Failure::new(Exit::Runtime, format!("the demo went wrong: {otherwise}"))
+            .help("keep its folder with `--dir` and look there; this is a fault of the program")
+    })
 }
 
 fn set(signals: &mut Value, name: &str, value: Value) {

@@ -2,11 +2,14 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use chancery_runtime::failure::{self as runtime, Cause, Fault};
 use miette::Diagnostic;
 use serde::{Deserialize, Serialize};
+
+use super::output::{foreign, foreign_lines};
 
 /// The exit codes, each for one meaning. Scripts rely on them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,7 +67,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with a message: lower case, no full stop.
     pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string(), help: None }
+        Self { exit, message: foreign_lines(&message.to_string()), help: None }
     }
 
     /// Bad arguments or input.
@@ -75,6 +78,20 @@ impl Failure {
     /// What could not be done, and the error with its causes.
     pub fn because(exit: Exit, what: impl fmt::Display, error: &dyn Error) -> Self {
         Self::new(exit, format!("{what}: {}", chain(error)))
+    }
+
+    /// What the operating system did not do for this program.
+    pub fn system(what: impl fmt::Display, error: &dyn Error) -> Self {
+        Self::because(Exit::Runtime, what, error).help(
+            "the operating system refused it: look at the space on the disk, at free memory and at the limits of the \
+             process, then run the command again",
+        )
+    }
+
+    /// A file that was named and cannot be read.
+    pub fn unreadable(path: &Path, error: &dyn Error) -> Self {
+        Self::because(Exit::Usage, format!("cannot read `{}`", path.display()), error)
+            .help("give the path of a file that this user can read")
     }
 
     /// A failure of a use case, all its faults included.
@@ -142,11 +159,35 @@ impl Failure {
             (code, Cause::Refused | Cause::Unavailable) if is_build(code) => {
                 "the message says what to install; `chancery build verify` checks it before; nothing was recorded"
             }
-            (_, Cause::Refused) => "what is missing stands in the message; nothing was changed",
+            ("key.mode", _) => "`chmod 600` the file: a private key is for one user alone",
+            ("checkpoint.missing", _) => {
+                "docs/runbook.md says when the publisher's memory may be made anew, and how"
+            }
+            ("activation.time", _) => "sign it again: `chancery bundle activate` takes the present time",
+            (code, Cause::Refused) if code.starts_with("override.") => {
+                "`chancery override show ID` shows whose answer the case takes; `chancery trust keyring verify` shows \
+                 how each key stands"
+            }
+            (code, Cause::Refused) if is_build(code) => {
+                "`chancery build verify FOLDER --key build.pub` says what is off; docs/guides/release.md makes a release"
+            }
+            (_, Cause::Refused) => {
+                "`chancery trust keyring verify` shows which keys may sign what, and until when; for another tenant or \
+                 another environment name its own chancery.toml with `--config`"
+            }
             (_, Cause::NotFound) => {
                 "`chancery decision list` and `chancery bundle history` show what is there"
             }
-            (_, Cause::Unavailable) => "nothing was recorded; when the cause is gone, run the command again",
+            ("store.full", _) => {
+                "free some space on the disk of the database; nothing was written; then run the command again"
+            }
+            ("store.read_only" | "store.unavailable", _) => {
+                "look at the disk of the database: its free space, the file and its folder writable, the mount; then run \
+                 the command again: what was recorded is answered as it was"
+            }
+            (_, Cause::Unavailable) => {
+                "run the command again: what was recorded is answered as it was; docs/runbook.md has more"
+            }
             (_, Cause::Corrupt) => {
                 "stop writing, keep a copy of the database, and see what `chancery fsck --full` finds; docs/runbook.md \
                  goes on from there"
@@ -165,7 +206,7 @@ impl Failure {
     /// Adds what to try next.
     #[must_use]
     pub fn help(mut self, help: impl fmt::Display) -> Self {
-        self.help = Some(help.to_string());
+        self.help = Some(foreign_lines(&help.to_string()));
         self
     }
 }
@@ -208,7 +249,14 @@ impl From<&Fault> for Told {
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.pointer.as_deref().filter(|pointer| !pointer.is_empty()).unwrap_or("the whole");
-        write!(f, "{} at {place}: expected {}, found {}", self.code, self.expected, self.found)
+        write!(
+            f,
+            "{} at {}: expected {}, found {}",
+            self.code,
+            foreign(place),
+            foreign(&self.expected),
+            foreign(&self.found)
+        )
     }
 }
 
@@ -250,6 +298,90 @@ impl Diagnostic for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every failure that a command makes says what to try next: the sources are searched for one that does not.
+    #[test]
+    fn every_failure_says_what_to_try_next() {
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli")];
+        let (mut seen, mut without) = (0, Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]").next().unwrap();
+                for made in ["Failure::new", "Failure::usage", "Failure::because"] {
+                    for (at, _) in code.match_indices(made) {
+                        seen += 1;
+                        let rest = &code[at + made.len()..];
+                        if !rest.starts_with('(') || !after_call(rest).trim_start().starts_with(".help(") {
+                            let line = code[..at].lines().count();
+                            without.push(format!("{}:{line}: {made}", path.display()));
+                        }
+                    }
+                }
+            }
+        }
+        assert!(seen > 100, "only {seen} failures were found");
+        assert!(without.is_empty(), "no help:\n{}", without.join("\n"));
+    }
+
+    /// What stands behind the brackets that `text` begins with.
+    fn after_call(text: &str) -> &str {
+        let (mut depth, mut quoted, mut escaped) = (0, false, false);
+        for (at, character) in text.char_indices() {
+            match character {
+                _ if escaped => escaped = false,
+                '\\' if quoted => escaped = true,
+                '"' => quoted = !quoted,
+                '(' if !quoted => depth += 1,
+                ')' if !quoted => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return &text[at + 1..];
+            }
+        }
+        ""
+    }
+
+    #[test]
+    fn failures_of_use_cases_say_what_to_try_next() {
+        let help = |whose, code: &str| {
+            let failure = Failure::told(whose, code, "it failed", &[]);
+            failure.help.unwrap()
+        };
+        for whose in [
+            Cause::Caller,
+            Cause::Conflict,
+            Cause::Refused,
+            Cause::NotFound,
+            Cause::Unavailable,
+            Cause::Corrupt,
+        ] {
+            assert!(help(whose, "some.code").contains('`') || help(whose, "some.code").contains("again"));
+        }
+        for (whose, code, expected) in [
+            (Cause::Unavailable, "store.full", "space"),
+            (Cause::Unavailable, "store.unavailable", "space"),
+            (Cause::Refused, "override.separation", "override show"),
+            (Cause::Refused, "build.identity", "build verify"),
+            (Cause::Refused, "bundle.key", "keyring verify"),
+            (Cause::Conflict, "activation.in_force", "bundle history"),
+        ] {
+            assert!(help(whose, code).contains(expected), "{code}: {}", help(whose, code));
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_does_not_steer_the_terminal() {
+        let failure = Failure::usage("`\u{1b}[2J` is no id\nsecond line").help("try \u{202e}x");
+        assert_eq!(failure.to_string(), "`\\u{1b}[2J` is no id\nsecond line");
+        assert_eq!(failure.help.unwrap(), "try \\u{202e}x");
+    }
 
     #[test]
     fn causes_are_joined_once() {

@@ -137,7 +137,9 @@ fn make(
     };
     let bundles = bundles.iter().map(|bundle| folder::read(bundle)).collect::<Result<Vec<_>, _>>()?;
     let text = configuration(arguments);
-    let config = config::parse_new(&text, home.folder()).map_err(Failure::usage)?;
+    let config = config::parse_new(&text, home.folder()).map_err(|error| {
+        Failure::usage(error).help("say it otherwise; `chancery init --help` has the flags")
+    })?;
     let mut random_password = None;
     let roots = match roots {
         Some(roots) => roots,
@@ -188,8 +190,7 @@ fn build_key(path: &Path) -> Result<Holder, Failure> {
 /// Reads `root.pub`.
 pub(super) fn read_root(path: &Path) -> Result<RootPub, Failure> {
     let shown = path.display();
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::because(Exit::Usage, format!("cannot read `{shown}`"), &error))?;
+    let text = fs::read_to_string(path).map_err(|error| Failure::unreadable(path, &error))?;
     RootPub::parse(&text).map_err(|error| {
         Failure::because(Exit::Usage, format!("`{shown}` holds no root keys"), &error)
             .help("`chancery trust root-init` makes the file of the holders' public keys")
@@ -199,8 +200,7 @@ pub(super) fn read_root(path: &Path) -> Result<RootPub, Failure> {
 /// Reads a public key.
 pub(super) fn read_public(path: &Path) -> Result<PublicKey, Failure> {
     let shown = path.display();
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::because(Exit::Usage, format!("cannot read `{shown}`"), &error))?;
+    let text = fs::read_to_string(path).map_err(|error| Failure::unreadable(path, &error))?;
     PublicKey::from_spki_pem(&text).map_err(|error| {
         Failure::because(Exit::Usage, format!("`{shown}` is no public key"), &error).help(
             "public keys are SPKI PEM, Ed25519 or ECDSA P-256; `chancery key show` prints that of a key file",
@@ -236,9 +236,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
-    write().map_err(|error| {
-        Failure::because(Exit::Runtime, format!("cannot write `{}`", path.display()), &error)
-    })
+    write().map_err(|error| Failure::system(format!("cannot write `{}`", path.display()), &error))
 }
 
 fn describe(arguments: &Arguments, initialised: &Initialised, root_password: Option<&Path>) -> String {
@@ -268,7 +266,9 @@ pub(super) fn for_demo(
     home: &Home<'_>,
 ) -> Result<(), Failure> {
     let arguments = Arguments {
-        tenant: "demo".parse().map_err(|error| Failure::usage(format!("{error}")))?,
+        tenant: "demo"
+            .parse()
+            .map_err(|error| Failure::usage(error).help("this is a fault of the program"))?,
         log_host: "log.localhost".to_owned(),
         environment: Environment::Test,
         open_commitments: false,

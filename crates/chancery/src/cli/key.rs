@@ -242,7 +242,7 @@ fn new_key(kind: Kind, home: &Home<'_>) -> Result<SigningKey, Failure> {
         home.edge
             .entropy
             .fill(bytes.as_mut_slice())
-            .map_err(|error| Failure::because(Exit::Runtime, "cannot make a key", &error))?;
+            .map_err(|error| Failure::system("cannot make a key", &error))?;
         Ok(bytes)
     };
     match kind {

@@ -61,6 +61,7 @@ fn here(command: Command, home: &Home<'_>) -> Result<(), Failure> {
             let inclusion = records.inclusion(index)?.ok_or_else(|| beyond("index", index))?;
             let checkpoint = SignedCheckpoint::parse_unverified(&inclusion.checkpoint).map_err(|error| {
                 Failure::because(Exit::Runtime, "the stored checkpoint is damaged", &error)
+                    .help("see what `chancery fsck --full` finds; docs/runbook.md goes on from there")
             })?;
             let proof = TlogProof { extra: None, index, proof: inclusion.hashes.clone(), checkpoint };
             home.output.print(&inclusion, |_| proof.to_string())

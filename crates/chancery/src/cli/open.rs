@@ -188,10 +188,7 @@ impl Home<'_> {
     /// 16 random hex digits, for an id that nobody chose.
     pub(super) fn random_hex(&self) -> Result<String, Failure> {
         let mut bytes = [0; 8];
-        self.edge
-            .entropy
-            .fill(&mut bytes)
-            .map_err(|error| Failure::because(Exit::Runtime, "cannot choose an id", &error))?;
+        self.edge.entropy.fill(&mut bytes).map_err(|error| Failure::system("cannot choose an id", &error))?;
         Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 

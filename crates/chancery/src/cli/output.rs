@@ -8,7 +8,7 @@ use comfy_table::{ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::failure::{Exit, Failure};
+use super::failure::Failure;
 
 /// The form of data on stdout.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -32,7 +32,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Prints one value: `text` for people, else the value as JSON.
+    /// Prints one value: `text` for people, else the value as JSON. Nothing in the text steers the terminal; whether
+    /// foreign text stays within its line is for whoever makes the text ([`foreign`]).
     ///
     /// # Errors
     /// Stdout cannot be written, a closed pipe included.
@@ -42,7 +43,7 @@ impl Output {
         text: impl FnOnce(&T) -> String,
     ) -> Result<(), Failure> {
         let printed = match self.format {
-            Format::Text => text(value),
+            Format::Text => foreign_lines(&text(value)),
             Format::Json => serde_json::to_string_pretty(value).map_err(unwritable)?,
             Format::Ndjson => serde_json::to_string(value).map_err(unwritable)?,
         };
@@ -86,7 +87,7 @@ impl Output {
     /// Says something on stderr that is not data.
     pub(super) fn say(&self, text: &str) {
         // Nothing is left to be told to when stderr is gone.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", foreign_lines(text));
     }
 
     /// A progress bar on stderr, drawn on a terminal only and not before a second has passed.
@@ -111,11 +112,24 @@ impl Output {
 
 /// Text of somebody else's, for a terminal: it stays within its line, and what would steer the terminal is spelled out.
 pub(super) fn foreign(text: &str) -> String {
+    spelled(text, &[])
+}
+
+/// The same for a text that has lines, and tabs in them.
+pub(super) fn foreign_lines(text: &str) -> String {
+    spelled(text, &['\n', '\t'])
+}
+
+fn spelled(text: &str, kept: &[char]) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         let steers = character.is_control()
             || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if steers { shown.extend(character.escape_unicode()) } else { shown.push(character) }
+        if steers && !kept.contains(&character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
     }
     shown
 }
@@ -125,12 +139,12 @@ pub(super) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(columns.iter().map(|column| column.to_uppercase()));
-    table.add_rows(rows);
+    table.add_rows(rows.map(|row| row.into_iter().map(|cell| foreign(&cell)).collect::<Vec<_>>()));
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 fn unwritable(error: impl std::error::Error) -> Failure {
-    Failure::because(Exit::Runtime, "cannot write to stdout", &error)
+    Failure::system("cannot write to stdout", &error)
 }
 
 #[cfg(test)]
@@ -142,6 +156,9 @@ mod tests {
         assert_eq!(foreign("lost\n  + key"), "lost\\u{a}  + key");
         assert_eq!(foreign("\u{1b}[1A\r\u{9b}2K"), "\\u{1b}[1A\\u{d}\\u{9b}2K");
         assert_eq!(foreign("a\u{202e}b\u{2028}"), "a\\u{202e}b\\u{2028}");
+        assert_eq!(foreign_lines("a\n\tb\r\u{1b}[2J"), "a\n\tb\\u{d}\\u{1b}[2J");
+        let table = table(&["a", "b"], [vec!["x\ny".to_owned(), "\u{9b}z".to_owned()]].into_iter());
+        assert!(table.contains("x\\u{a}y") && table.contains("\\u{9b}z"), "{table}");
         assert_eq!(foreign("Zoë O'Brien, \"ops\""), "Zoë O'Brien, \"ops\"");
     }
 }

@@ -22,6 +22,7 @@ use chancery_runtime::overrides::{CaseState, OverrideError, OverrideRequest, Que
 use serde_json::Value;
 
 use super::open::Home;
+use super::output::foreign;
 use super::remote::{Query, Remote};
 use super::ssh_agent::AgentKey;
 use super::{Exit, Failure, signer};
@@ -326,7 +327,7 @@ impl<'a> Place<'a> {
 }
 
 fn value<T: serde::Serialize>(of: &T) -> Result<Value, Failure> {
-    serde_json::to_value(of).map_err(|error| Failure::because(Exit::Runtime, "cannot write JSON", &error))
+    serde_json::to_value(of).map_err(|error| Failure::system("cannot write JSON", &error))
 }
 
 /// A failure with what to try next.
@@ -468,8 +469,10 @@ fn chosen(which: &Which, place: &Place<'_>) -> Result<Vec<ExecutionId>, Failure>
     let mut ids = which.execution_ids.clone();
     if let Some(file) = &which.batch {
         let listed = read(file)?;
-        let listed = String::from_utf8(listed)
-            .map_err(|error| Failure::because(Exit::Usage, "the list of ids is no text", &error))?;
+        let listed = String::from_utf8(listed).map_err(|error| {
+            Failure::because(Exit::Usage, "the list of ids is no text", &error)
+                .help("write one id a line, in UTF-8")
+        })?;
         for (number, line) in (1..).zip(listed.lines()) {
             if line.trim().is_empty() {
                 continue;
@@ -505,15 +508,21 @@ fn statement(draft: Draft, place: &Place<'_>, home: &Home<'_>) -> Result<Exit, F
     let signer = match (draft.signer, &draft.public_key) {
         (Some(signer), _) => signer,
         (None, Some(file)) => {
-            let pem = String::from_utf8(read(file)?)
-                .map_err(|error| Failure::because(Exit::Usage, "the public key is no text", &error))?;
+            let pem = String::from_utf8(read(file)?).map_err(|error| {
+                Failure::because(Exit::Usage, "the public key is no text", &error)
+                    .help("`chancery key show KEY` prints the public half")
+            })?;
             let key = PublicKey::from_spki_pem(&pem).map_err(|error| {
                 Failure::because(Exit::Usage, format!("cannot use `{}`", file.display()), &error)
                     .help("`chancery key show KEY` prints the public half")
             })?;
             key.key_id().clone()
         }
-        (None, None) => return Err(Failure::usage("name the key that will sign with `--signer`")),
+        (None, None) => {
+            return Err(Failure::usage("name the key that will sign with `--signer`").help(
+                "or give its public half with `--public-key`; `chancery trust keyring show` has the ids",
+            ));
+        }
     };
     let say = Say { reject: draft.reject, outcome: draft.outcome, words: draft.words };
     let request = say.request(&place.case(&draft.execution_id)?, &signer)?;
@@ -567,7 +576,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     } else {
         fs::read(path).map(|read| bytes = read)
     };
-    read.map_err(|error| Failure::because(Exit::Usage, format!("cannot read `{}`", path.display()), &error))?;
+    read.map_err(|error| Failure::unreadable(path, &error))?;
     Ok(bytes)
 }
 
@@ -592,9 +601,9 @@ fn write(out: Option<&Path>, envelope: &Envelope, home: &Home<'_>) -> Result<(),
     }
 }
 
-/// A member as text; empty where it is not there.
+/// A member as text within its line; empty where it is not there.
 fn text(value: &Value, pointer: &str) -> String {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    foreign(value.pointer(pointer).and_then(Value::as_str).unwrap_or_default())
 }
 
 /// One line about what a case is in by now.
@@ -614,7 +623,7 @@ fn show(brief: &Value) -> String {
     let list = |pointer: &str| brief.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
     let names = |pointer: &str| {
         let all = list(pointer);
-        all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+        foreign(&all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
     };
     let millis = |name: &str| brief.get(name).and_then(Value::as_i64).unwrap_or_default();
     let mut lines = vec![
@@ -655,7 +664,11 @@ fn show(brief: &Value) -> String {
     }
     lines.push("signals".to_owned());
     match brief.pointer("/signals/values").and_then(Value::as_object) {
-        Some(values) => lines.extend(values.iter().map(|(name, value)| format!("  {name} = {value}"))),
+        Some(values) => lines.extend(
+            values
+                .iter()
+                .map(|(name, value)| format!("  {} = {}", foreign(name), foreign(&value.to_string()))),
+        ),
         None => lines.push("  erased".to_owned()),
     }
     lines.push("why".to_owned());
@@ -669,7 +682,8 @@ fn show(brief: &Value) -> String {
     }
     for policy in list("/policies") {
         lines.push(format!("policy {} ({})", text(&policy, "/id"), text(&policy, "/file")));
-        lines.extend(text(&policy, "/text").lines().map(|line| format!("  {line}")));
+        let source = policy.get("text").and_then(Value::as_str).unwrap_or_default();
+        lines.extend(source.lines().map(|line| format!("  {line}")));
     }
     let earlier = list("/earlier");
     if !earlier.is_empty() {

@@ -41,7 +41,7 @@ pub(super) fn find(
     let ask = |prompt: String| {
         rpassword::prompt_password(prompt)
             .map(|text| Zeroizing::new(text.into_bytes()))
-            .map_err(|error| Failure::because(Exit::Runtime, "cannot read a password", &error))
+            .map_err(|error| Failure::system("cannot read a password", &error))
     };
     let first = ask(format!("Password for {what}: "))?;
     if twice && ask(format!("Password for {what}, again: "))? != first {

@@ -316,7 +316,11 @@ fn token(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
         None => match std::env::var(TOKEN_VARIABLE) {
             Ok(token) => Zeroizing::new(token.into_bytes()),
             Err(std::env::VarError::NotPresent) => return Ok(None),
-            Err(error) => return Err(Failure::usage(format!("`{TOKEN_VARIABLE}`: {error}"))),
+            Err(error) => {
+                return Err(Failure::usage(format!("`{TOKEN_VARIABLE}`: {error}")).help(
+                    "set it to the credential as it was given out, or name a file with `--token-file`",
+                ));
+            }
         },
     };
     let is_token = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_graphic);

@@ -48,18 +48,22 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
     }
     let authentication = Authentication::Dev { principal: config.principal.as_str().into() };
     for address in [config.listen, config.operator_listen] {
-        authentication.may_listen_on(address).map_err(Failure::usage)?;
+        authentication.may_listen_on(address).map_err(|error| {
+            Failure::usage(error).help(
+                "choose a loopback address, such as 127.0.0.1:8080, with `--listen`, `listen` and `operator_listen`",
+            )
+        })?;
     }
     log_to_stderr(config.log_format);
-    let metrics = http::metrics::install()
-        .map_err(|error| Failure::because(Exit::Runtime, "cannot count what happens", &error))?;
+    let metrics =
+        http::metrics::install().map_err(|error| Failure::system("cannot count what happens", &error))?;
     let password = home.password(&config)?;
     let runtime = home.open_to_decide(&config, &password, Some(Environment::Test))?;
     drop(password);
     let reactor = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::because(Exit::Runtime, "cannot start the server's threads", &error))?;
+        .map_err(|error| Failure::system("cannot start the server's threads", &error))?;
     let publisher = {
         let runtime = runtime.clone();
         Periodic::start("checkpoints", Duration::from_millis(config.checkpoint_interval_ms), move || {
@@ -145,7 +149,7 @@ async fn listen(
 }
 
 fn no_signals(error: std::io::Error) -> Failure {
-    Failure::because(Exit::Runtime, "cannot listen to signals", &error)
+    Failure::system("cannot listen to signals", &error)
 }
 
 /// A thread that does something again and again, so that no request waits for it.
@@ -168,8 +172,7 @@ impl Periodic {
             }
         };
         let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
-        let thread =
-            thread.map_err(|error| Failure::because(Exit::Runtime, "cannot start a thread", &error))?;
+        let thread = thread.map_err(|error| Failure::system("cannot start a thread", &error))?;
         Ok(Self { stop, thread })
     }
 

@@ -29,7 +29,7 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
     let Command::Show { origin } = command;
     let config::Loaded { config, origins } = home.configuration(&[])?;
     let values = serde_json::to_value(&config)
-        .map_err(|error| Failure::because(Exit::Runtime, "cannot print the configuration", &error))?;
+        .map_err(|error| Failure::system("cannot print the configuration", &error))?;
     let settings: Vec<Setting> = values
         .as_object()
         .into_iter()

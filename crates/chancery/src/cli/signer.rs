@@ -64,7 +64,7 @@ pub(super) fn generate_in_token(
     home.edge
         .entropy
         .fill(&mut id)
-        .map_err(|error| Failure::because(Exit::Runtime, "cannot choose the id of a key", &error))?;
+        .map_err(|error| Failure::system("cannot choose the id of a key", &error))?;
     let made = Pkcs11Signer::generate(&uri, pin(&uri, home)?, algorithm, &id);
     Ok(made.map_err(refused)?.public_key().clone())
 }
@@ -93,7 +93,7 @@ fn pin(uri: &KeyUri, home: &Home<'_>) -> Result<Pin, Failure> {
         Zeroizing::new(value.into_vec())
     } else if home.output.input && std::io::stdin().is_terminal() {
         let pin = rpassword::prompt_password(format!("PIN of the token `{token}`: "));
-        let pin = pin.map_err(|error| Failure::because(Exit::Runtime, "cannot read a PIN", &error))?;
+        let pin = pin.map_err(|error| Failure::system("cannot read a PIN", &error))?;
         Zeroizing::new(pin.into_bytes())
     } else {
         return Err(Failure::new(Exit::NotAuthorised, format!("there is no PIN for the token `{token}`")).help(

@@ -162,7 +162,10 @@ fn handed_over(new_root_pub: &Path, home: &Home<'_>) -> String {
 /// The instant that lies so many days ahead.
 pub(super) fn days_from_now(days: u32, home: &Home<'_>) -> Result<Timestamp, Failure> {
     let until = home.edge.clock.now().checked_add_ms(i64::from(days).saturating_mul(DAY_MS));
-    until.ok_or_else(|| Failure::usage(format!("{days} days from now is beyond the calendar")))
+    until.ok_or_else(|| {
+        Failure::usage(format!("{days} days from now is beyond the calendar"))
+            .help("give fewer with `--valid-days`")
+    })
 }
 
 fn renewals(keyring: &Keyring, only: &[KeyId], until: Timestamp) -> Result<Vec<Change>, Failure> {
@@ -211,7 +214,7 @@ fn fresh(count: u32, home: &Home<'_>) -> Result<Vec<chancery_core::key::SigningK
     (0..count)
         .map(make)
         .collect::<Result<_, _>>()
-        .map_err(|error| Failure::because(Exit::Runtime, "cannot make a key", &error))
+        .map_err(|error| Failure::system("cannot make a key", &error))
 }
 
 fn store_all(

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use chancery_verify::{Ask, AskError, Environment, RevokedBuilds, Verdict, Without};
 
-use super::output::{Format, Output};
+use super::output::Output;
 use super::{Exit, Failure};
 
 /// Bytes read at a time.
@@ -55,11 +55,7 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<Exit, Failure>
     };
     let report =
         chancery_verify::verify(BufReader::with_capacity(BUFFER_BYTES, input), root.as_deref(), &ask);
-    if output.format == Format::Text {
-        output.line(&report.to_string())?;
-    } else {
-        output.print(&report, ToString::to_string)?;
-    }
+    output.print(&report, ToString::to_string)?;
     Ok(match report.verdict {
         Verdict::Verified => Exit::Ok,
         Verdict::Failed => Exit::VerificationFailed,

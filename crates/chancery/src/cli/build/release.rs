@@ -10,6 +10,7 @@ use chancery_supply::release::{self, Check, Files, Outcome, Report, SignReleaseE
 use chancery_supply::sbom;
 use serde_json::{Value, json};
 
+use super::super::failure::chain;
 use super::super::open::Home;
 use super::super::{Exit, Failure, signer};
 use super::blob::{self, Proof};
@@ -167,9 +168,7 @@ fn told((check, outcome): &(Check, Outcome)) -> (&'static str, String) {
     match outcome {
         Outcome::Pass => ("pass", check.to_string()),
         Outcome::Missing => ("unknown", format!("{check}: what it needs is not there")),
-        Outcome::Fail(fault) => {
-            ("fail", Failure::because(Exit::VerificationFailed, check, fault).to_string())
-        }
+        Outcome::Fail(fault) => ("fail", format!("{check}: {}", chain(fault))),
     }
 }
 

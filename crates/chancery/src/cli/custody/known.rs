@@ -196,7 +196,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     } else {
         fs::read(path)
     };
-    read.map_err(|error| Failure::because(Exit::Usage, format!("cannot read `{}`", path.display()), &error))
+    read.map_err(|error| Failure::unreadable(path, &error))
 }
 
 /// A keyring that can be verified without a log.

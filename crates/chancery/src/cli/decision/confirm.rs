@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::instant::parse_instant;
 
 use super::super::open::Home;
+use super::super::output::foreign;
 use super::super::{Exit, Failure};
 
 /// Arguments of `decision confirm`.
@@ -46,7 +47,10 @@ pub(super) fn confirm(arguments: Confirm, home: &Home<'_>) -> Result<Exit, Failu
     home.output.print(&confirmed, |confirmed| {
         format!(
             "{}: {} confirmed as {}, index {}",
-            confirmed.execution_id, confirmed.outcome, confirmed.reference, confirmed.log.index
+            confirmed.execution_id,
+            confirmed.outcome,
+            foreign(&confirmed.reference),
+            confirmed.log.index
         )
     })?;
     Ok(Exit::Ok)

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::open::Home;
+use super::super::output::foreign;
 use super::super::{Exit, Failure};
 use super::unknown;
 
@@ -38,7 +39,9 @@ pub(super) fn explain(arguments: &Explain, home: &Home<'_>) -> Result<Exit, Fail
         )?,
         None => plain(&home.runtime()?.explain(id, audience)?.ok_or_else(|| unknown(id))?)?,
     };
-    home.output.print(&explanation, |explanation| text(at(explanation, "/text")))?;
+    home.output.print(&explanation, |explanation| {
+        at(explanation, "/text").as_str().unwrap_or_default().to_owned()
+    })?;
     Ok(Exit::Ok)
 }
 
@@ -63,8 +66,7 @@ pub(super) fn replay(arguments: &Replay, home: &Home<'_>) -> Result<Exit, Failur
 
 /// The answer as a server gives it.
 pub(super) fn plain(answer: &impl Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(answer)
-        .map_err(|error| Failure::because(Exit::Runtime, "cannot print the answer", &error))
+    serde_json::to_value(answer).map_err(|error| Failure::system("cannot print the answer", &error))
 }
 
 /// What stands at a JSON pointer; null where nothing does.
@@ -72,9 +74,9 @@ pub(super) fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
-/// A text as it is, anything else as JSON.
+/// A text without its quotes, anything else as JSON; within its line.
 pub(super) fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    foreign(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
 fn describe(replay: &Value) -> String {

@@ -23,6 +23,6 @@ pub(super) fn provenance(execution_id: &ExecutionId, home: &Home<'_>) -> Result<
     let mut out = io::stdout().lock();
     out.write_all(&body)
         .and_then(|()| out.flush())
-        .map_err(|error| Failure::because(Exit::Runtime, "cannot write to stdout", &error))?;
+        .map_err(|error| Failure::system("cannot write to stdout", &error))?;
     Ok(Exit::Ok)
 }
