@@ -27,18 +27,17 @@ impl<'v, 'p> Members<'v, 'p> {
         self.object.get(name)
     }
 
-    /// Adds a fault `json.unknown` for each member that nobody asked for, in source order.
+    /// Adds a fault `json.unknown` for each member that nobody asked for, in source order. The first one names those
+    /// that go.
     pub fn finish(self, faults: &mut Vec<Fault>) {
-        for ((name, _), taken) in self.object.iter().zip(&self.taken) {
-            if !taken {
-                let expected = format!("no members but {}", self.asked.join(", "));
-                faults.push(Fault::new(
-                    &self.at.member(name),
-                    Code::JsonUnknown,
-                    expected,
-                    "a member of another name",
-                ));
-            }
+        let unknown = self.object.iter().zip(&self.taken).filter(|(_, taken)| !**taken);
+        for (number, ((name, _), _)) in unknown.enumerate() {
+            let expected = match number {
+                0 => format!("no members but {}", self.asked.join(", ")),
+                _ => "no member of this name".to_owned(),
+            };
+            let found = "a member of another name";
+            faults.push(Fault::new(&self.at.member(name), Code::JsonUnknown, expected, found));
         }
     }
 }

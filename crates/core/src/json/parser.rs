@@ -110,6 +110,7 @@ impl<'t> Parser<'t> {
     fn syntax(&self, expected: &str) -> Box<Failure> {
         let what = match self.peek() {
             None => "the end of the text",
+            Some(_) if self.at == 0 && self.text.starts_with('\u{feff}') => "a byte order mark",
             Some(0..=0x1f | 0x7f) => "a control character",
             Some(0x80..) => "a character beyond ASCII",
             Some(byte) if byte.is_ascii_alphabetic() => "a letter",

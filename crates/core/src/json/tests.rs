@@ -72,6 +72,32 @@ fn every_vector_comes_out_as_it_says() {
 }
 
 #[test]
+fn a_byte_order_mark_is_called_one() {
+    for (text, found) in [
+        ("\u{feff}{}", "a byte order mark at byte 0"),
+        ("\u{feff}", "a byte order mark at byte 0"),
+        ("é", "a character beyond ASCII at byte 0"),
+        ("{}\u{feff}", "a character beyond ASCII at byte 2"),
+    ] {
+        assert_eq!(request(text).unwrap_err().found, found, "{text}");
+    }
+}
+
+#[test]
+fn the_names_that_go_are_said_once() {
+    let value = request(r#"{"a":1,"x":2,"y":3,"z":4}"#).unwrap();
+    let mut members = Members::new(value.as_object().unwrap(), Pointer::root());
+    members.take("a");
+    members.take("b");
+    let mut faults = Vec::new();
+    members.finish(&mut faults);
+    let told: Vec<_> =
+        faults.iter().map(|fault| (fault.pointer.as_deref().unwrap(), fault.expected.as_str())).collect();
+    let other = "no member of this name";
+    assert_eq!(told, [("/x", "no members but a, b"), ("/y", other), ("/z", other)]);
+}
+
+#[test]
 fn numbers_keep_their_text_and_objects_their_order() {
     let value = request(r#" {"b":1.50,"a":[-0,1e2],"\u0062c":""} "#).unwrap();
     let object = value.as_object().unwrap();
