@@ -133,6 +133,38 @@ fn configuration_mistakes_stop_the_start() {
 }
 
 #[test]
+fn a_home_is_moved_with_its_password_file_which_key_show_finds_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("here");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::write(home.join("pw"), "a password").unwrap();
+    std::fs::set_permissions(home.join("pw"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let plain = |home: &Path| {
+        let mut command = chancery(home);
+        command.env_remove("CHANCERY_PASSWORD");
+        command
+    };
+    run(&mut plain(&home), ["init", "--no-input", "--environment", "test", "--password-file", "pw"])
+        .expect(0);
+    let text = std::fs::read_to_string(home.join("chancery.toml")).unwrap();
+    assert!(text.contains("password_file = \"pw\""), "{text}");
+    let moved = folder.path().join("there");
+    std::fs::rename(&home, &moved).unwrap();
+    let shown = run(&mut plain(&moved), ["key", "show", "keys/runtime.key"]).expect(0);
+    assert!(shown.out.contains("BEGIN PUBLIC KEY"), "{}", shown.out);
+    run(&mut plain(&moved), ["fsck", "--full"]).expect(0);
+    let elsewhere = run(&mut plain(folder.path()), ["key", "show", "there/keys/runtime.key"]).expect(9);
+    assert!(elsewhere.err.contains("CHANCERY_PASSWORD"), "{}", elsewhere.err);
+}
+
+#[test]
+fn an_address_beyond_this_machine_is_refused_with_what_goes() {
+    let home = Home::new();
+    let said = run(&mut chancery(home.path()), ["serve", "--dev", "--listen", "0.0.0.0:9999"]).expect(2);
+    assert!(said.err.contains("help:") && said.err.contains("loopback address"), "{}", said.err);
+}
+
+#[test]
 fn a_failed_init_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let bad = folder.path().join("policies/p/1.0.0");

@@ -136,7 +136,7 @@ fn make(
         }
     };
     let bundles = bundles.iter().map(|bundle| folder::read(bundle)).collect::<Result<Vec<_>, _>>()?;
-    let text = configuration(arguments);
+    let text = configuration(arguments, home.folder());
     let config = config::parse_new(&text, home.folder()).map_err(|error| {
         Failure::usage(error).help("say it otherwise; `chancery init --help` has the flags")
     })?;
@@ -208,7 +208,7 @@ pub(super) fn read_public(path: &Path) -> Result<PublicKey, Failure> {
     })
 }
 
-fn configuration(arguments: &Arguments) -> String {
+fn configuration(arguments: &Arguments, folder: &Path) -> String {
     let mut text = format!(
         "# Made by `chancery init`. `chancery config show --origin` prints every key; docs/spec/cli.md explains them.\n\
          tenant = {}\nlog_host = {}\ndatabase = {}\n",
@@ -223,11 +223,19 @@ fn configuration(arguments: &Arguments) -> String {
         ("log_key", key(&arguments.log_key)),
     ];
     for (name, path) in paths.into_iter().filter_map(|(name, path)| Some((name, path?))) {
-        // Absolute: the configuration's paths begin at its own folder, and these at the one where the command runs.
-        let path = if pkcs11::is_uri(&path) { path } else { std::path::absolute(&path).unwrap_or(path) };
+        // The configuration's paths begin at its own folder, and these at the one where the command runs.
+        let path = if pkcs11::is_uri(&path) { path } else { beginning_at(folder, &path) };
         text.push_str(&format!("{name} = {}\n", toml::Value::from(path.to_string_lossy().as_ref())));
     }
     text
+}
+
+/// A path as it is written in a configuration in `folder`: relative to it where it lies in there, so that the whole can
+/// be moved; absolute elsewhere.
+fn beginning_at(folder: &Path, path: &Path) -> PathBuf {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (folder, path) = (absolute(folder), absolute(path));
+    path.strip_prefix(&folder).map(Path::to_owned).unwrap_or(path)
 }
 
 fn write_new(path: &Path, text: &str) -> Result<(), Failure> {

@@ -172,6 +172,11 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
                         .help("public keys are SPKI PEM, Ed25519 or ECDSA P-256"));
                 }
                 Err(_) => {
+                    // In a project its own password, as for every other command.
+                    let password_file = match password_file {
+                        None if home.config.exists() => home.configuration(&[])?.config.password_file,
+                        given => given,
+                    };
                     let password = password::find(
                         home.output,
                         "the key file",

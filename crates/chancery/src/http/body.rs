@@ -38,12 +38,24 @@ pub(super) fn check_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), P
     if !accepted.iter().any(|one| given.as_deref() == Some(*one)) {
         return Err(unsupported(format!("`Content-Type` has to be `{}`", accepted.join("` or `"))));
     }
+    if !is_utf8(headers) {
+        return Err(unsupported("the `charset` of `Content-Type` has to be `utf-8`, or left out".to_owned()));
+    }
     match headers.get(header::CONTENT_ENCODING) {
         Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
             Err(unsupported("bodies must not be compressed".to_owned()))
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the content type names no other character set than UTF-8 (RFC 9110 §8.3.1).
+fn is_utf8(headers: &HeaderMap) -> bool {
+    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').skip(1).filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+        let value = value.trim().trim_matches('"');
+        !name.trim().eq_ignore_ascii_case("charset") || value.eq_ignore_ascii_case("utf-8")
+    })
 }
 
 /// The media type of a request without its parameters, in lower case.
@@ -200,12 +212,24 @@ mod tests {
             }
             headers
         };
-        for good in ["application/json", "Application/JSON; charset=utf-8"] {
+        for good in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/json;Charset=\"UTF-8\"; profile=x",
+        ] {
             assert!(check_type(&headers(good, None), JSON).is_ok(), "{good}");
         }
         assert!(check_type(&headers("application/json", Some("identity")), JSON).is_ok());
         assert!(check_type(&headers("application/json", Some("gzip")), JSON).is_err());
-        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
+        for bad in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonx",
+            "application/json; charset=latin1",
+            "application/json; charset=utf-8; charset=utf-16",
+            "application/json; charset=",
+            "",
+        ] {
             assert!(check_type(&headers(bad, None), JSON).is_err(), "{bad}");
         }
         assert!(check_type(&HeaderMap::new(), JSON).is_err());
