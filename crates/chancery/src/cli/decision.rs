@@ -211,8 +211,8 @@ fn show(detail: &DecisionDetail) -> String {
             decision.current.outcome,
             decision.current.state.as_str()
         ),
-        format!("  decided     {} by {}", decision.executed_at, foreign(&decision.principal.to_string())),
-        format!("  on          {}", foreign(&decision.resource.to_string())),
+        format!("  decided     {} by {}", decision.executed_at, foreign(decision.principal.as_ref())),
+        format!("  on          {}", foreign(decision.resource.as_ref())),
         format!("  policy      {}@{}", decision.policy.id, decision.policy.version),
         format!("  bundle      {}", decision.policy.bundle_hash),
         format!("  fingerprint {}", decision.execution_fingerprint),
