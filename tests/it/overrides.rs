@@ -1,7 +1,8 @@
 //! Approvers: keys in files, on a machine without network, and in an ssh-agent; the log here, and behind a server.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -64,7 +65,8 @@ impl Company {
 
     pub(crate) fn approve(&self, id: &str, name: &str) -> Said {
         let key = format!("{name}.key");
-        self.run(&["override", "approve", id, "--key", &key, "--reason", "Invoices seen.", "-o", "json"])
+        let words = ["--outcome", "approve", "--reason", "Invoices seen.", "-o", "json"];
+        self.run(&[["override", "approve", id, "--key", &key].as_slice(), &words].concat())
     }
 
     /// Ends what is due on a day to come, as a server would then: the same code with another clock.
@@ -127,12 +129,21 @@ fn two_managers_approve_one_of_them_without_a_network() {
         assert!(shown.contains(part), "no `{part}` in:\n{shown}");
     }
 
+    let open = ["override", "approve", ID, "--key", "anna.key", "--reason", "Seen."];
+    let said = company.run(&open).expect(2).err;
+    assert!(said.contains("several outcomes: approve, deny") && said.contains("--outcome"), "{said}");
+    let batch = ["override", "approve", "claim-nobody", ID, "--key", "anna.key", "--reason", "Seen."];
+    let said = company.run(&batch).expect(2).err;
+    assert!(
+        said.contains(&format!("{ID}: the rule has several outcomes")) && said.contains("0 of 2"),
+        "{said}"
+    );
     let first = company.approve(ID, "anna").expect(0).json();
     assert_eq!((&first["state"], &first["progress"]), (&"pending".into(), &"1 of 2".into()));
     let again = company.approve(ID, "anna").expect(9);
     assert!(again.err.contains("answered already"), "{}", again.err);
 
-    let reason = ["--reason", "Photographs seen.", "--out", "statement.json"];
+    let reason = ["--outcome", "approve", "--reason", "Photographs seen.", "--out", "statement.json"];
     let statement = ["override", "statement", ID, "--public-key", "bert.key.pub"];
     company.run(&[statement.as_slice(), &reason].concat()).expect(0);
     let away = tempfile::tempdir().unwrap();
@@ -145,7 +156,10 @@ fn two_managers_approve_one_of_them_without_a_network() {
     };
     sign("carla.key").expect(9);
     let said = sign("bert.key").expect(0);
-    assert!(said.err.contains("bert approves") && said.err.contains("Photographs seen."), "{}", said.err);
+    for part in ["bert approves", "Photographs seen.", "role      claims-manager", "expires 20", "record    "]
+    {
+        assert!(said.err.contains(part), "no `{part}` in {}", said.err);
+    }
     fs::copy(away.path().join("signed.json"), company.home.file("signed.json")).unwrap();
     let submit = ["override", "submit", "signed.json", "-o", "json"];
     let ended = company.run(&submit).expect(0).json();
@@ -230,7 +244,8 @@ fn keys_in_an_ssh_agent_sign_for_a_server() {
     company.refer(ID);
     let server = Server::start(company.home.path());
     let approve = |id: &str| {
-        let words = ["--reason", "Looked at by hand.", "-o", "json", "--server", &server.url];
+        let words =
+            ["--outcome", "approve", "--reason", "Looked at by hand.", "-o", "json", "--server", &server.url];
         with_agent(&[&["override", "approve", ID, "--ssh-agent", "--key-id", id], words.as_slice()].concat())
     };
     let several = ["override", "approve", ID, "--ssh-agent", "--reason", "x", "--server", &server.url];
@@ -245,6 +260,59 @@ fn keys_in_an_ssh_agent_sign_for_a_server() {
     assert_eq!(none.as_array().map(Vec::len), Some(0));
     assert!(server.stop().success());
     assert_eq!(company.audited()["verdict"], "verified");
+}
+
+/// Answers every request with the body that fits its path, and tells what was asked. Ends with the last body.
+fn answering(bodies: Vec<(&'static str, String)>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for (expected, body) in bodies {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(&stream);
+            let (mut first, mut length) = (String::new(), 0);
+            reader.read_line(&mut first).unwrap();
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                if line.trim().is_empty() {
+                    break;
+                }
+            }
+            reader.read_exact(&mut vec![0; length]).unwrap();
+            assert!(first.starts_with(expected), "{first}");
+            asked.push(first);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+            write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        }
+        asked
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_server_that_drafts_something_else_gets_no_signature() {
+    let company = Company::with(&["anna"]);
+    company.refer(ID);
+    company.refer("claim-other");
+    let case = company.run(&["override", "show", ID, "-o", "json"]).expect(0).out;
+    let other = ["override", "statement", "claim-other", "--reject", "--public-key", "anna.key.pub"];
+    let draft = company.run(&[other.as_slice(), &["--reason", "Seen."]].concat()).expect(0).out;
+    let (url, asked) = answering(vec![("GET /v1/overrides/", case), ("POST /v1/overrides/", draft)]);
+    let words = ["--outcome", "approve", "--reason", "Seen.", "--server", &url];
+    let approve = ["override", "approve", ID, "--key", "anna.key"];
+    let said = company.run(&[approve.as_slice(), &words].concat()).expect(9);
+    for part in
+        ["nothing was signed", "executionId: `claim-other`", "resolution: `reject`, and not `approve`"]
+    {
+        assert!(said.err.contains(part), "no `{part}` in {}", said.err);
+    }
+    // Nothing was handed in: the server was asked for the case and for the draft.
+    assert_eq!(asked.join().unwrap().len(), 2);
 }
 
 /// Who waits for the server to do something has to look again and again; this long at the most.
@@ -312,7 +380,12 @@ fn every_referred_claim_is_answered_and_an_auditor_agrees() {
     let batch = |verb: &str, name: &str, ids: &[&str]| {
         fs::write(company.home.file("ids"), ids.join("\n")).unwrap();
         let key = format!("{name}.key");
-        company.run(&["override", verb, "--batch", "ids", "--key", &key, "--reason", "Seen.", "-o", "ndjson"])
+        let mut words =
+            vec!["override", verb, "--batch", "ids", "--key", &key, "--reason", "Seen.", "-o", "ndjson"];
+        if verb == "approve" {
+            words.extend(["--outcome", "approve"]);
+        }
+        company.run(&words)
     };
     assert_eq!(batch("reject", "carla", rejected).expect(0).out.lines().count(), 20);
     assert_eq!(batch("approve", "anna", approved).expect(0).out.lines().count(), approved.len());

@@ -11,22 +11,27 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chancery_core::dsse::{self, Envelope};
-use chancery_core::ids::{ExecutionId, PolicyId};
+use chancery_core::dsse::Envelope;
+use chancery_core::ids::{ExecutionId, PolicyId, TenantId};
 use chancery_core::json::{self, Limits};
 use chancery_core::key::{KeyId, PublicKey, Signer};
-use chancery_core::statement::{Override, OverrideResolution, Statement};
+use chancery_core::statement::OverrideResolution;
 use chancery_core::time::Timestamp;
 use chancery_runtime::Runtime;
 use chancery_runtime::overrides::{CaseState, OverrideError, OverrideRequest, QueueFilter};
 use serde_json::Value;
 
+use self::drafts::{Wanted, check_taken, confirm, described, signed, words};
+use self::show::{show, standing, text};
 use super::open::Home;
 use super::output::foreign;
 use super::remote::{Query, Remote};
 use super::ssh_agent::AgentKey;
 use super::{Exit, Failure, signer};
 use crate::instant::parse_instant;
+
+mod drafts;
+mod show;
 
 /// The longest statement or envelope that is read from a file.
 const FILE: Limits = Limits { bytes: 1024 * 1024, depth: 8 };
@@ -149,7 +154,7 @@ impl With {
 pub(super) struct Approve {
     #[command(flatten)]
     which: Which,
-    /// What the decision is turned into. Default: the first outcome that the rule allows.
+    /// What the decision is turned into. Default: the rule's, where it allows one.
     #[arg(long)]
     outcome: Option<String>,
     #[command(flatten)]
@@ -177,7 +182,7 @@ pub(super) struct Draft {
     /// Reject, and not approve.
     #[arg(long, conflicts_with = "outcome")]
     reject: bool,
-    /// What the decision is turned into. Default: the first outcome that the rule allows.
+    /// What the decision is turned into. Default: the rule's, where it allows one.
     #[arg(long)]
     outcome: Option<String>,
     #[command(flatten)]
@@ -200,6 +205,9 @@ pub(super) struct SignOffline {
     statement: PathBuf,
     #[command(flatten)]
     with: With,
+    /// Sign without asking at the terminal.
+    #[arg(long)]
+    yes: bool,
     /// Where the signed statement goes. Default: stdout.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -231,7 +239,7 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
         Command::SignOffline(_) | Command::PublicKey(_) => Ok(Exit::Ok),
         Command::Submit { file } => {
             let envelope = read_envelope(&file)?;
-            let id = described(&envelope)?.execution_id;
+            let id = described(&envelope)?.predicate.execution_id;
             home.output.print(&place.submit(&id, &envelope)?, standing)?;
             Ok(Exit::Ok)
         }
@@ -294,24 +302,39 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn draft(&self, id: &ExecutionId, request: OverrideRequest) -> Result<Envelope, Failure> {
-        match self {
-            Self::Local(runtime) => runtime.override_statement(id, request).map_err(failed),
+    /// The statement about one case that says what `say` says, and nothing else.
+    fn draft(
+        &self,
+        id: &ExecutionId,
+        say: &Say,
+        signer: &KeyId,
+        home: &Home<'_>,
+    ) -> Result<Envelope, Failure> {
+        let case = self.case(id)?;
+        let request = say.request(&case, signer)?;
+        let draft = match self {
+            Self::Local(runtime) => runtime.override_statement(id, request.clone()).map_err(failed)?,
             Self::Server(server) => {
                 let path = format!("/v1/overrides/{id}/statement");
-                Ok(server.post_json::<Envelope>(&path, &value(&request)?.to_string())?.1)
+                server.post_json::<Envelope>(&path, &value(&request)?.to_string())?.1
             }
-        }
+        };
+        let (tenant, now) = (tenant(home)?, home.edge.clock.now());
+        let wanted = Wanted { id, case: &case, request: &request, tenant: tenant.as_ref(), now };
+        wanted.check(&draft)?;
+        Ok(draft)
     }
 
     fn submit(&self, id: &ExecutionId, envelope: &Envelope) -> Result<Value, Failure> {
-        match self {
-            Self::Local(runtime) => value(&runtime.submit_override(id, envelope).map_err(failed)?),
+        let answer = match self {
+            Self::Local(runtime) => value(&runtime.submit_override(id, envelope).map_err(failed)?)?,
             Self::Server(server) => {
                 let body = value(envelope)?.to_string();
-                Ok(server.post_json::<Value>(&format!("/v1/overrides/{id}"), &body)?.1)
+                server.post_json::<Value>(&format!("/v1/overrides/{id}"), &body)?.1
             }
-        }
+        };
+        check_taken(&answer, id, envelope)?;
+        Ok(answer)
     }
 
     /// Cases whose time is over end with whoever looks, and what was recorded is covered by a checkpoint.
@@ -324,6 +347,14 @@ impl<'a> Place<'a> {
             Self::Server(_) => Ok(()),
         }
     }
+}
+
+/// Whose log it is, where this machine has a configuration; an approver's may have none.
+fn tenant(home: &Home<'_>) -> Result<Option<TenantId>, Failure> {
+    if !home.config.exists() {
+        return Ok(None);
+    }
+    Ok(Some(home.configuration(&[])?.config.tenant))
 }
 
 fn value<T: serde::Serialize>(of: &T) -> Result<Value, Failure> {
@@ -387,28 +418,25 @@ struct Say {
 impl Say {
     /// The request about one case; what was left open is the rule's where it leaves no choice.
     fn request(&self, case: &Value, signer: &KeyId) -> Result<OverrideRequest, Failure> {
-        let one = |of: &str, flag: &str| -> Result<String, Failure> {
+        let one = |of: &str, what: &str, flag: &str| -> Result<String, Failure> {
             let all = case.pointer(of).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
             match all {
                 [Value::String(only)] => Ok(only.clone()),
                 several => {
-                    let names: Vec<&str> = several.iter().filter_map(Value::as_str).collect();
-                    Err(Failure::usage(format!("the rule counts several: {}", names.join(", ")))
+                    let names: Vec<String> = several.iter().filter_map(Value::as_str).map(foreign).collect();
+                    Err(Failure::usage(format!("the rule has several {what}: {}", names.join(", ")))
                         .help(format!("say which with `{flag}`")))
                 }
             }
         };
         let role = match &self.words.role {
             Some(role) => role.clone(),
-            None => one("/rule/roles", "--role")?,
+            None => one("/rule/roles", "roles", "--role")?,
         };
         let outcome = match (self.reject, &self.outcome) {
             (true, _) => None,
             (false, Some(outcome)) => Some(outcome.clone()),
-            (false, None) => {
-                let first = case.pointer("/rule/to/0").and_then(Value::as_str);
-                Some(first.unwrap_or_default().to_owned())
-            }
+            (false, None) => Some(one("/rule/to", "outcomes", "--outcome")?),
         };
         Ok(OverrideRequest {
             resolution: if self.reject { OverrideResolution::Reject } else { OverrideResolution::Approve },
@@ -432,8 +460,7 @@ fn answer(
     let ids = chosen(which, place)?;
     let key = with.open(home)?;
     let one = |id: &ExecutionId| -> Result<Value, Failure> {
-        let request = say.request(&place.case(id)?, key.public_key().key_id())?;
-        let envelope = signed(place.draft(id, request)?, key.as_ref())?;
+        let envelope = signed(place.draft(id, say, key.public_key().key_id(), home)?, key.as_ref())?;
         place.submit(id, &envelope)
     };
     if let [id] = ids.as_slice() {
@@ -525,48 +552,25 @@ fn statement(draft: Draft, place: &Place<'_>, home: &Home<'_>) -> Result<Exit, F
         }
     };
     let say = Say { reject: draft.reject, outcome: draft.outcome, words: draft.words };
-    let request = say.request(&place.case(&draft.execution_id)?, &signer)?;
-    let envelope = place.draft(&draft.execution_id, request)?;
+    let envelope = place.draft(&draft.execution_id, &say, &signer, home)?;
     write(draft.out.as_deref(), &envelope, home)?;
     Ok(Exit::Ok)
 }
 
 fn sign_offline(command: &SignOffline, home: &Home<'_>) -> Result<Exit, Failure> {
     let envelope = read_envelope(&command.statement)?;
-    let predicate = described(&envelope)?;
+    let statement = described(&envelope)?;
     let key = command.with.open(home)?;
-    if predicate.signer != *key.public_key().key_id() {
-        let message = format!("the statement is for the key {}", predicate.signer);
+    let signer = &statement.predicate.signer;
+    if signer != key.public_key().key_id() {
+        let message = format!("the statement is for the key {signer}");
         return Err(Failure::new(Exit::NotAuthorised, message)
             .help("have a statement made for your own key: `chancery override statement --signer KEY_ID`"));
     }
-    let outcome = predicate.outcome.as_deref().unwrap_or("the decision stands");
-    let what = match predicate.resolution {
-        OverrideResolution::Approve => "approves",
-        OverrideResolution::Reject => "rejects",
-    };
-    home.output.say(&format!(
-        "{} {what} `{}`: {outcome} ({}: {})",
-        predicate.approver, predicate.execution_id, predicate.reason_code, predicate.reason
-    ));
+    home.output.say(&words(&statement, &envelope.record_id()));
+    confirm(command.yes, home)?;
     write(command.out.as_deref(), &signed(envelope, key.as_ref())?, home)?;
     Ok(Exit::Ok)
-}
-
-/// The envelope with this key's signature, and no other.
-fn signed(envelope: Envelope, key: &dyn Signer) -> Result<Envelope, Failure> {
-    Envelope::sign(dsse::IN_TOTO, envelope.payload.0, key).map_err(|error| {
-        Failure::because(Exit::NotAuthorised, "the key did not sign", &error).help("nothing was handed in")
-    })
-}
-
-/// What a statement says, whether it is signed or not.
-fn described(envelope: &Envelope) -> Result<Override, Failure> {
-    let statement = Statement::<Override>::parse_unverified(&envelope.payload.0).map_err(|error| {
-        Failure::because(Exit::Usage, "the file holds no override", &error)
-            .help("`chancery override statement` makes one")
-    })?;
-    Ok(statement.predicate)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -598,116 +602,5 @@ fn write(out: Option<&Path>, envelope: &Envelope, home: &Home<'_>) -> Result<(),
             Failure::because(Exit::Runtime, format!("cannot write `{}`", path.display()), &error)
                 .help("name a file in a folder that this user can write into")
         }),
-    }
-}
-
-/// A member as text within its line; empty where it is not there.
-fn text(value: &Value, pointer: &str) -> String {
-    foreign(value.pointer(pointer).and_then(Value::as_str).unwrap_or_default())
-}
-
-/// One line about what a case is in by now.
-fn standing(case: &Value) -> String {
-    let mut line =
-        format!("{}: {} ({})", text(case, "/execution_id"), text(case, "/state"), text(case, "/progress"));
-    if let Some(outcome) = case.pointer("/resolution/final_outcome").and_then(Value::as_str) {
-        line.push_str(&format!(", the outcome is `{outcome}`"));
-    }
-    if let Some(index) = case.pointer("/log/index").and_then(Value::as_u64) {
-        line.push_str(&format!(", log index {index}"));
-    }
-    line
-}
-
-fn show(brief: &Value) -> String {
-    let list = |pointer: &str| brief.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
-    let names = |pointer: &str| {
-        let all = list(pointer);
-        foreign(&all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
-    };
-    let millis = |name: &str| brief.get(name).and_then(Value::as_i64).unwrap_or_default();
-    let mut lines = vec![
-        standing(brief),
-        format!("  decided     {} at {}", text(brief, "/decision"), text(brief, "/executed_at")),
-        format!("  on          {}", text(brief, "/resource")),
-        format!("  submitted   {}", text(brief, "/principal")),
-        format!("  policy      {}@{}", text(brief, "/policy/id"), text(brief, "/policy/version")),
-        format!(
-            "  rule        {} of the role {} within {}, to {}",
-            brief.pointer("/rule/quorum").map(Value::to_string).unwrap_or_default(),
-            names("/rule/roles"),
-            text(brief, "/rule/expires"),
-            names("/rule/to")
-        ),
-        format!("  waits       {}", duration(millis("age_ms"))),
-    ];
-    if text(brief, "/state") == "pending" {
-        let left = millis("left_ms");
-        let due = text(brief, "/due");
-        lines.push(if left > 0 {
-            format!("  time left   {}, until {due}", duration(left))
-        } else {
-            format!("  time left   none, it ended at {due}")
-        });
-    }
-    for given in list("/overrides") {
-        let outcome =
-            given.get("outcome").and_then(Value::as_str).map(|to| format!(" {to}")).unwrap_or_default();
-        lines.push(format!(
-            "  {}     {} ({}){outcome}: {} {}",
-            if text(&given, "/resolution") == "approve" { "approved" } else { "rejected" },
-            text(&given, "/approver"),
-            text(&given, "/role"),
-            text(&given, "/reason_code"),
-            text(&given, "/reason"),
-        ));
-    }
-    lines.push("signals".to_owned());
-    match brief.pointer("/signals/values").and_then(Value::as_object) {
-        Some(values) => lines.extend(
-            values
-                .iter()
-                .map(|(name, value)| format!("  {} = {}", foreign(name), foreign(&value.to_string()))),
-        ),
-        None => lines.push("  erased".to_owned()),
-    }
-    lines.push("why".to_owned());
-    for reason in list("/reasons") {
-        lines.push(format!(
-            "  {} ({}): {}",
-            text(&reason, "/code"),
-            text(&reason, "/policy"),
-            text(&reason, "/text")
-        ));
-    }
-    for policy in list("/policies") {
-        lines.push(format!("policy {} ({})", text(&policy, "/id"), text(&policy, "/file")));
-        let source = policy.get("text").and_then(Value::as_str).unwrap_or_default();
-        lines.extend(source.lines().map(|line| format!("  {line}")));
-    }
-    let earlier = list("/earlier");
-    if !earlier.is_empty() {
-        lines.push("earlier on the same resource".to_owned());
-    }
-    for decision in earlier {
-        lines.push(format!(
-            "  {}  {}  {} ({})",
-            text(&decision, "/executed_at"),
-            text(&decision, "/execution_id"),
-            text(&decision, "/outcome"),
-            text(&decision, "/state")
-        ));
-    }
-    lines.join("\n")
-}
-
-/// Days, hours and minutes.
-fn duration(ms: i64) -> String {
-    let minutes = ms.max(0) / 60_000;
-    let (days, hours, minutes) = (minutes / 1_440, minutes / 60 % 24, minutes % 60);
-    match (days, hours) {
-        (0, 0) => format!("{minutes} min"),
-        (0, hours) => format!("{hours} h {minutes} min"),
-        (days, hours) => format!("{days} d {hours} h"),
     }
 }
