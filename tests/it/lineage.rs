@@ -15,7 +15,8 @@ fn everything_about_a_case_is_in_one_answer() {
     company
         .run(&["decision", "confirm", "claim-1", "--outcome", "approve", "--reference", "pay-1"])
         .expect(0);
-    company.run(&["verification", "backfill", "--per-second", "10000"]).expect(0);
+    // Its log names no build, which cannot be checked then.
+    company.run(&["verification", "backfill", "--per-second", "10000"]).expect(6);
     let lineage = company.run(&["decision", "lineage", "claim-1", "-o", "json"]).expect(0).json();
     let predicate = |record: &Value| record["statement"]["predicate"].clone();
     let approvers: Vec<Value> =

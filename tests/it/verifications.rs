@@ -35,12 +35,22 @@ fn old_decisions_are_verified_once_and_the_auditors_sql_sees_it() {
     let none = "SELECT count(*), count(verification_valid), count(verified_at) FROM audit_decisions";
     assert_eq!(numbers(&home.database(), none), [Some(40), Some(0), Some(0)]);
     let backfill = ["verification", "backfill", "--per-second", "10000", "-o", "json"];
-    let status = ask(&home, &backfill).expect(0).json();
+    let status = ask(&home, &backfill).expect(6).json();
     assert_eq!(
-        (&status["state"], &status["verified"], &status["total"]),
+        (&status["state"], &status["recorded"], &status["total"]),
         (&"done".into(), &40.into(), &40.into())
     );
-    ask(&home, &backfill).expect(0);
+    assert_eq!(
+        (&status["verified"], &status["failed"], &status["incomplete"]),
+        (&0.into(), &0.into(), &40.into())
+    );
+    let said = ask(&home, &["verification", "backfill"]).expect(6);
+    assert!(
+        said.stdout
+            .contains("done: 40 of 40 decisions have a verification: 0 verified, 0 failed, 40 incomplete"),
+        "{}",
+        said.stdout
+    );
     assert_eq!(numbers(&home.database(), "SELECT count(*) FROM verifications"), [Some(40)], "once each");
     // No build is named on a log for tests: that is not known, and so is the whole.
     let seen = "SELECT count(*), count(verification_valid), sum(signature_verified), count(runtime_verified), \
@@ -59,6 +69,43 @@ fn old_decisions_are_verified_once_and_the_auditors_sql_sees_it() {
 }
 
 #[test]
+fn damaged_decisions_are_named_and_the_rest_is_judged() {
+    let home = decided(12);
+    let connection = rusqlite::Connection::open(home.database()).unwrap();
+    let triggers: Vec<String> = connection
+        .prepare("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let of = |id: &str| format!("(SELECT log_index FROM decisions WHERE execution_id = '{id}')");
+    for trigger in triggers {
+        connection.execute_batch(&format!("DROP TRIGGER \"{trigger}\"")).unwrap();
+    }
+    connection
+        .execute_batch(&format!(
+            "UPDATE openings SET nonce = zeroblob(length(nonce)) WHERE log_index = {}",
+            of("claim-3")
+        ))
+        .unwrap();
+    let backfill = ["verification", "backfill", "--per-second", "10000", "-o", "json"];
+    let status = ask(&home, &backfill).expect(6).json();
+    assert_eq!((&status["state"], &status["recorded"]), (&"incomplete".into(), &11.into()), "{status}");
+    assert_eq!(status["unjudged"][0]["execution_id"], "claim-3");
+    connection
+        .execute_batch(&format!(
+            "DELETE FROM verifications WHERE execution_id = 'claim-7';
+             UPDATE log_entries SET signature = zeroblob(64) WHERE log_index = {}",
+            of("claim-7")
+        ))
+        .unwrap();
+    drop(connection);
+    let status = ask(&home, &backfill).expect(5).json();
+    assert_eq!((&status["failed"], &status["unjudged"][0]["code"]), (&1.into(), &"store.corrupt".into()));
+}
+
+#[test]
 fn a_killed_backfill_goes_on_where_it_was() {
     let home = decided(100);
     let server = Server::start(home.path());
@@ -71,18 +118,18 @@ fn a_killed_backfill_goes_on_where_it_was() {
     let progress = |server: &Server| -> Value {
         serde_json::from_str(&crate::http::get(&format!("{}{job}", server.url)).1).unwrap()
     };
-    while progress(&server)["verified"] == 0 {
+    while progress(&server)["recorded"] == 0 {
         std::thread::yield_now();
     }
     server.kill();
     let server = Server::start(home.path());
     let stopped = progress(&server);
-    let done = stopped["verified"].as_u64().unwrap();
+    let done = stopped["recorded"].as_u64().unwrap();
     assert_eq!((&stopped["state"], &stopped["total"]), (&"stopped".into(), &100.into()));
     assert!(done > 0 && done < 100, "{stopped}");
     let command = ["verification", "backfill", "--per-second", "10000", "-o", "json"];
-    let ended = run(chancery(home.path()).env("CHANCERY_SERVER", &server.url), command).expect(0).json();
-    assert_eq!((&ended["state"], &ended["verified"]), (&"done".into(), &100.into()));
+    let ended = run(chancery(home.path()).env("CHANCERY_SERVER", &server.url), command).expect(6).json();
+    assert_eq!((&ended["state"], &ended["recorded"]), (&"done".into(), &100.into()));
     assert_eq!(progress(&server)["state"], "done");
     assert!(server.stop().success());
     assert_eq!(numbers(&home.database(), "SELECT count(*) FROM verifications"), [Some(100)], "once each");

@@ -9,6 +9,8 @@
 //! says nothing about the record. Decisions to which more has happened than being decided are judged alone, since a
 //! check of an override case says nothing about a decision without one.
 //!
+//! A decision that cannot even be exported is named as one that could not be judged, and the others go on.
+//!
 //! A backfill keeps no state of its own: what is left to do are the decisions without a verification. So it goes on
 //! where it stopped, whatever stopped it, and doing it twice does nothing.
 
@@ -27,7 +29,7 @@ use chancery_core::statement::{
 };
 use chancery_core::time::Timestamp;
 use chancery_store::{
-    Body, Cursor, NewVerification, Rejected, StoreError, SubmitError, Unverified, VerificationRow,
+    Body, Cursor, NewVerification, Rejected, StoreError, SubmitError, Unverified, VerdictCounts, VerificationRow,
 };
 use chancery_verify::{Ask, CheckId, Report, VERIFIER};
 use serde::{Deserialize, Serialize};
@@ -39,7 +41,7 @@ pub use chancery_store::VerificationFilter;
 
 mod job;
 
-pub use job::{BackfillJob, BackfillProgress, ParseJobError};
+pub use job::{BackfillJob, BackfillProgress, BackfillStep, ParseJobError, Unjudged};
 
 /// Decisions that are exported and judged at once: few enough that their inputs fit into memory.
 const CHUNK: u32 = 64;
@@ -135,10 +137,11 @@ impl Records {
     /// [`RecordsError`].
     pub fn backfill_progress(&self, job: &BackfillJob) -> Result<BackfillProgress, RecordsError> {
         let (filter, range) = job.decisions();
-        let (total, verified) = self.store.read(|reader| {
-            Ok((reader.count(&filter, range.clone())?, reader.count_verified(&filter, range)?))
+        let (total, counts) = self.store.read(|reader| {
+            Ok((reader.count(&filter, range.clone())?, reader.count_verdicts(&filter, range)?))
         })?;
-        Ok(BackfillProgress { total, verified })
+        let VerdictCounts { recorded, verified, failed, incomplete } = counts;
+        Ok(BackfillProgress { total, recorded, verified, failed, incomplete })
     }
 
     /// The backfill of every decision that is recorded by now, decided in that time by that policy.
@@ -198,52 +201,66 @@ impl Runtime {
                 Ok(wanted)
             })?;
             for wanted in &wanted {
-                recorded.extend(self.judge(std::slice::from_ref(wanted))?);
+                recorded.extend(self.judge(wanted)?);
             }
         }
         Ok(recorded)
     }
 
     /// Does the next step of a backfill: judges some decisions without a verification, from the index `from` on, and
-    /// records that. Begin with 0; `from` is moved beyond them. Nothing is left to do once nothing was recorded.
+    /// records that. Begin with 0; `from` is moved beyond them. Nothing is left to do once a step is empty.
     ///
     /// Blocks for as long as a few dozen decisions take; what was recorded is durable once it returns.
     ///
     /// # Errors
-    /// [`VerificationError`]; the same step can be done again.
+    /// [`VerificationError`] of the runtime or the store; the same step can be done again. A decision that is damaged
+    /// is none: it is told in the step.
     pub fn backfill_step(
         &self,
         job: &BackfillJob,
         from: &mut u64,
-    ) -> Result<Vec<RecordedVerification>, VerificationError> {
+    ) -> Result<BackfillStep, VerificationError> {
         let (filter, range) = job.decisions();
         let rows = self.inner.store.read(|reader| reader.unverified(&filter, *from..range.end, CHUNK))?;
         let next = rows.last().map_or(*from, |row| row.index + 1);
         let wanted: Vec<Wanted> = rows.into_iter().map(Wanted::from).collect();
         let (plain, eventful): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|wanted| wanted.is_plain);
-        let mut recorded = self.judge(&plain)?;
-        for wanted in &eventful {
-            recorded.extend(self.judge(std::slice::from_ref(wanted))?);
+        let mut step = BackfillStep::default();
+        if !plain.is_empty() {
+            match self.report(&plain) {
+                Ok(report) if holds_for_each(&report) => step.recorded = self.record(&plain, &report)?,
+                // Something speaks against one of them, or one is damaged.
+                Ok(_) => self.judge_each(&plain, &mut step)?,
+                Err(error) if error.is_of_the_record() => self.judge_each(&plain, &mut step)?,
+                Err(error) => return Err(error),
+            }
         }
+        self.judge_each(&eventful, &mut step)?;
         *from = next;
-        Ok(recorded)
+        Ok(step)
     }
 
-    /// Judges decisions together, or each alone where anything speaks against one of them, and records that.
-    fn judge(&self, wanted: &[Wanted]) -> Result<Vec<RecordedVerification>, VerificationError> {
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let report = self.report(wanted)?;
-        if wanted.len() > 1 && !holds_for_each(&report) {
-            let mut recorded = Vec::with_capacity(wanted.len());
-            for wanted in wanted {
-                let wanted = std::slice::from_ref(wanted);
-                recorded.extend(self.record(wanted, &self.report(wanted)?)?);
+    /// Judges decisions one by one; those that are damaged beyond that are named.
+    fn judge_each(&self, wanted: &[Wanted], step: &mut BackfillStep) -> Result<(), VerificationError> {
+        for wanted in wanted {
+            match self.judge(wanted) {
+                Ok(recorded) => step.recorded.extend(recorded),
+                Err(error) if error.is_of_the_record() => {
+                    let execution_id = wanted.execution_id.clone();
+                    tracing::error!(%execution_id, code = error.code(), %error, "a decision cannot be judged");
+                    let (code, detail) = (error.code().to_owned(), error.detail());
+                    step.unjudged.push(Unjudged { execution_id, code, detail });
+                }
+                Err(error) => return Err(error),
             }
-            return Ok(recorded);
         }
-        self.record(wanted, &report)
+        Ok(())
+    }
+
+    /// Judges one decision and records that.
+    fn judge(&self, wanted: &Wanted) -> Result<Vec<RecordedVerification>, VerificationError> {
+        let wanted = std::slice::from_ref(wanted);
+        self.record(wanted, &self.report(wanted)?)
     }
 
     /// The judge's report on everything that the log has about these decisions.
@@ -371,6 +388,16 @@ pub enum VerificationError {
     /// The store failed.
     #[error("the store failed")]
     Store(#[source] Arc<StoreError>),
+}
+
+impl VerificationError {
+    /// Whether what the log holds of a decision is at fault, and not the runtime, which others would meet as well.
+    fn is_of_the_record(&self) -> bool {
+        match self {
+            Self::Export(error) => matches!(error.whose(), Cause::Corrupt | Cause::NotFound),
+            _ => false,
+        }
+    }
 }
 
 impl From<SignedAboutError> for VerificationError {

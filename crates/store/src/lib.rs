@@ -55,7 +55,7 @@ pub use self::open::{Clock, Options, Settings, Store};
 pub use self::read::{
     Activation, BuildIdentityRecord, CaseRecord, Columns, Entry, EventRow, Head, InForce, Reader,
     StoredCheckpoint, StoredOpening, TenantKey, Unverified, VerificationFilter, VerificationPage,
-    VerificationRow,
+    VerdictCounts, VerificationRow,
 };
 pub use self::reject::{Rejected, SubmitError};
 pub use self::snapshot::{ENTRIES_PAGE, Entries, Selected, Snapshot};

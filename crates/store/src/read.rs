@@ -31,7 +31,7 @@ pub(crate) use self::decisions::known_decision;
 pub(crate) use self::log::{frontier, head, right_edge};
 pub use self::overrides::CaseRecord;
 pub use self::rows::{Columns, EventRow};
-pub use self::verifications::{Unverified, VerificationFilter, VerificationPage, VerificationRow};
+pub use self::verifications::{Unverified, VerdictCounts, VerificationFilter, VerificationPage, VerificationRow};
 
 /// Reads inside one transaction: see [`Store::read`](crate::Store::read) and
 /// [`Snapshot::read`](crate::Snapshot::read).

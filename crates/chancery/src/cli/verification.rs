@@ -6,7 +6,7 @@ use chancery_core::ids::{ExecutionId, PolicyId};
 use chancery_core::statement::Verdict;
 use chancery_core::time::Timestamp;
 use chancery_runtime::verifications::{
-    BackfillProgress, ListedVerification, VerificationFilter, VerificationList,
+    BackfillProgress, ListedVerification, Unjudged, VerificationFilter, VerificationList,
 };
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
@@ -74,8 +74,10 @@ pub(super) struct Backfill {
 struct Status {
     job: String,
     state: String,
-    total: u64,
-    verified: u64,
+    #[serde(flatten)]
+    counted: BackfillProgress,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unjudged: Vec<Unjudged>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     problem: Option<Problem>,
 }
@@ -163,15 +165,35 @@ fn backfill(arguments: Backfill, home: &Home<'_>) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Runtime, format!("{}: {}", problem.code, problem.detail))
             .help("what was recorded stays; when the cause is gone, run the command again"));
     }
-    home.output.print(&status, |status| {
-        format!("{}: {} of {} decisions have a verification", status.state, status.verified, status.total)
-    })?;
-    Ok(if status.verified >= status.total { Exit::Ok } else { Exit::Incomplete })
+    home.output.print(&status, told)?;
+    let counted = &status.counted;
+    Ok(if counted.failed > 0 {
+        Exit::VerificationFailed
+    } else if counted.incomplete > 0 || !counted.is_done() {
+        Exit::Incomplete
+    } else {
+        Exit::Ok
+    })
+}
+
+/// `done: 40 of 40 decisions have a verification: 38 verified, 1 failed, 1 incomplete`, and what could not be judged.
+fn told(status: &Status) -> String {
+    let BackfillProgress { total, recorded, verified, failed, incomplete } = status.counted;
+    let mut text = format!(
+        "{}: {recorded} of {total} decisions have a verification: {verified} verified, {failed} failed, \
+         {incomplete} incomplete",
+        status.state
+    );
+    for unjudged in &status.unjudged {
+        let Unjudged { execution_id, code, detail } = unjudged;
+        text.push_str(&format!("\n{execution_id} could not be judged: {code}: {detail}"));
+    }
+    text
 }
 
 fn show(bar: &ProgressBar, progress: BackfillProgress) {
     bar.set_length(progress.total);
-    bar.set_position(progress.verified);
+    bar.set_position(progress.recorded);
 }
 
 /// On this machine, until nothing is left to do.
@@ -181,19 +203,22 @@ fn here(arguments: Backfill, home: &Home<'_>, bar: &ProgressBar) -> Result<Statu
     let records = runtime.records();
     let job = records.backfill(from, to, policy)?;
     let mut progress = records.backfill_progress(&job)?;
-    let mut from = 0;
+    let (mut from, mut unjudged) = (0, Vec::new());
     loop {
         show(bar, progress);
-        let recorded = u64::try_from(runtime.backfill_step(&job, &mut from)?.len()).unwrap_or(0);
-        if recorded == 0 {
+        let step = runtime.backfill_step(&job, &mut from)?;
+        if step.is_empty() {
             break;
         }
-        progress.verified += recorded;
-        std::thread::sleep(Duration::from_secs(recorded) / per_second);
+        let judged = u64::try_from(step.len()).unwrap_or(0);
+        progress.recorded += judged;
+        unjudged.extend(step.unjudged);
+        std::thread::sleep(Duration::from_secs(judged) / per_second);
     }
     home.finish(&runtime)?;
-    let BackfillProgress { total, verified } = records.backfill_progress(&job)?;
-    Ok(Status { job: job.to_string(), state: "done".to_owned(), total, verified, problem: None })
+    let counted = records.backfill_progress(&job)?;
+    let state = if counted.is_done() { "done" } else { "incomplete" }.to_owned();
+    Ok(Status { job: job.to_string(), state, counted, unjudged, problem: None })
 }
 
 /// By a server, which is asked until it has ended.
@@ -206,7 +231,7 @@ fn there(server: &Remote, arguments: &Backfill, bar: &ProgressBar) -> Result<Sta
     }
     let (_, mut status): (_, Status) = server.post_json("/v1/verifications:backfill", &body.to_string())?;
     loop {
-        show(bar, BackfillProgress { total: status.total, verified: status.verified });
+        show(bar, status.counted);
         if status.state != "running" {
             return Ok(status);
         }

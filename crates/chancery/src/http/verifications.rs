@@ -18,7 +18,7 @@ use chancery_core::statement::Verdict;
 use chancery_core::time::Timestamp;
 use chancery_runtime::failure::Failure;
 use chancery_runtime::records::Records;
-use chancery_runtime::verifications::{BackfillJob, VerificationFilter};
+use chancery_runtime::verifications::{BackfillJob, BackfillProgress, Unjudged, VerificationFilter};
 use chancery_runtime::{Fault, Runtime};
 use serde::Serialize;
 
@@ -35,6 +35,8 @@ use super::{body, schema};
 const PER_SECOND: u32 = 100;
 /// The most that it can be told.
 const PER_SECOND_MAX: u32 = 10_000;
+/// Decisions that a job names as damaged; how many there are more is what is missing to `total`.
+const UNJUDGED_MAX: usize = 1_000;
 /// How long a pause is before somebody looks whether the server stops.
 const NAP: Duration = Duration::from_millis(50);
 
@@ -119,8 +121,9 @@ pub(super) async fn backfill(
 
 /// How far a job has come.
 ///
-/// `state` is `running`, `done`, `failed` with the problem, or `stopped`: the server was, or another job came. To go
-/// on, send the same request again.
+/// `state` is `running`, `done`, `incomplete` (it has ended, and `unjudged` names decisions that are damaged so that
+/// they could not be judged), `failed` with the problem, or `stopped`: the server was, or another job came. To go on,
+/// send the same request again. `done` says that every decision has a verification, not that every one is good.
 #[utoipa::path(
     get, path = "/v1/verifications:backfill/{job}", operation_id = "getBackfill", tag = "verification",
     params(("job" = String, Path, description = "The job's name, as it was answered")),
@@ -150,8 +153,10 @@ pub(super) async fn backfill_progress(
 struct Status {
     job: String,
     state: &'static str,
-    total: u64,
-    verified: u64,
+    #[serde(flatten)]
+    counted: BackfillProgress,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unjudged: Vec<Unjudged>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<Trouble>,
 }
@@ -163,17 +168,19 @@ async fn progress(state: &State, job: BackfillJob) -> Result<Status, Problem> {
     };
     let running = state.backfills().current().filter(|running| running.job == job);
     let problem = running.as_ref().and_then(|running| running.trouble());
+    let unjudged = running.as_ref().map(|running| running.unjudged()).unwrap_or_default();
     let shown = match (&problem, running) {
         _ if counted.is_done() => "done",
         (Some(_), _) => "failed",
         (None, Some(running)) if !running.has_ended() => "running",
+        _ if !unjudged.is_empty() => "incomplete",
         _ => "stopped",
     };
     Ok(Status {
         job: job.to_string(),
         state: shown,
-        total: counted.total,
-        verified: counted.verified,
+        counted,
+        unjudged,
         problem: problem.filter(|_| shown == "failed"),
     })
 }
@@ -241,6 +248,8 @@ pub(super) struct Backfills(Mutex<Option<Arc<Running>>>);
 #[derive(Debug)]
 struct Running {
     job: BackfillJob,
+    /// Decisions that could not be judged, the first of them.
+    unjudged: Mutex<Vec<Unjudged>>,
     ended: Mutex<Option<Option<Trouble>>>,
 }
 
@@ -254,6 +263,16 @@ struct Trouble {
 impl Running {
     fn has_ended(&self) -> bool {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn unjudged(&self) -> Vec<Unjudged> {
+        self.unjudged.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn add(&self, more: Vec<Unjudged>) {
+        let mut unjudged = self.unjudged.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = UNJUDGED_MAX.saturating_sub(unjudged.len());
+        unjudged.extend(more.into_iter().take(room));
     }
 
     fn trouble(&self) -> Option<Trouble> {
@@ -288,7 +307,7 @@ fn begin(state: &State, runtime: &Runtime, wanted: Wanted) -> Result<(StatusCode
         let detail = format!("the job `{old}` is running; wait for it");
         return Err(Problem::new(StatusCode::CONFLICT, "backfill.running", detail));
     }
-    let running = Arc::new(Running { job: job.clone(), ended: Mutex::new(None) });
+    let running = Arc::new(Running { job: job.clone(), unjudged: Mutex::default(), ended: Mutex::new(None) });
     let (runtime, weak) = (runtime.clone(), Arc::downgrade(&running));
     std::thread::Builder::new()
         .name("backfill".to_owned())
@@ -312,18 +331,20 @@ fn work(runtime: &Runtime, weak: &Weak<Running>, per_second: u32) {
     let mut from = 0;
     loop {
         let Some(running) = weak.upgrade() else { return };
-        let recorded = match runtime.backfill_step(&running.job, &mut from) {
-            Ok(recorded) => recorded.len(),
+        let step = match runtime.backfill_step(&running.job, &mut from) {
+            Ok(step) => step,
             Err(error) => {
                 tracing::error!(code = error.code(), %error, "a backfill has failed");
                 return running.end(Some(Trouble { code: error.code(), detail: error.detail() }));
             }
         };
-        if recorded == 0 {
+        if step.is_empty() {
             return running.end(None);
         }
+        let judged = step.len();
+        running.add(step.unjudged);
         drop(running);
-        let mut pause = Duration::from_secs(u64::try_from(recorded).unwrap_or(1)) / per_second;
+        let mut pause = Duration::from_secs(u64::try_from(judged).unwrap_or(1)) / per_second;
         while !pause.is_zero() && weak.strong_count() > 0 {
             let nap = pause.min(NAP);
             std::thread::sleep(nap);

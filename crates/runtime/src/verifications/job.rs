@@ -6,7 +6,8 @@
 //!     └ decided at or after, └ and before, in µs since 1970     └ policy; `-` where nothing is said
 //! ```
 
-use chancery_core::ids::PolicyId;
+use super::RecordedVerification;
+use chancery_core::ids::{ExecutionId, PolicyId};
 use chancery_core::time::Timestamp;
 use chancery_store::DecisionFilter;
 use serde::{Deserialize, Serialize};
@@ -28,19 +29,59 @@ pub struct BackfillJob {
 }
 
 /// How far a backfill has come.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct BackfillProgress {
     /// The decisions that it is about.
     pub total: u64,
     /// Those that have a verification.
+    pub recorded: u64,
+    /// Those whose newest verification says that everything holds.
     pub verified: u64,
+    /// Those whose newest verification says that something does not.
+    pub failed: u64,
+    /// Those whose newest verification says that something could not be checked.
+    pub incomplete: u64,
+}
+
+/// A decision that could not be judged, since the log does not give out what it has of it. Nothing is recorded for it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Unjudged {
+    /// The decision.
+    pub execution_id: ExecutionId,
+    /// Why, for programs.
+    pub code: String,
+    /// Why, for people.
+    pub detail: String,
+}
+
+/// What one step of a backfill came to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct BackfillStep {
+    /// The decisions that were judged.
+    pub recorded: Vec<RecordedVerification>,
+    /// Those that could not be.
+    pub unjudged: Vec<Unjudged>,
+}
+
+impl BackfillStep {
+    /// The decisions that the step was about.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.recorded.len() + self.unjudged.len()
+    }
+
+    /// Whether there was none left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl BackfillProgress {
     /// Whether nothing is left to do.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.verified >= self.total
+        self.recorded >= self.total
     }
 }
 

@@ -19,9 +19,10 @@ fn all(runtime: &Runtime) -> BackfillJob {
 fn finish(runtime: &Runtime, job: &BackfillJob) -> usize {
     let (mut recorded, mut from) = (0, 0);
     loop {
-        let step = runtime.backfill_step(job, &mut from).unwrap().len();
-        recorded += step;
-        if step == 0 {
+        let step = runtime.backfill_step(job, &mut from).unwrap();
+        assert_eq!(step.unjudged, []);
+        recorded += step.recorded.len();
+        if step.is_empty() {
             return recorded;
         }
     }
@@ -37,7 +38,7 @@ fn every_decision_of_the_job_gets_one_verification_and_no_other_does() {
     log.clock.advance_ms(1_000);
     assert_eq!(
         runtime.records().backfill_progress(&job).unwrap(),
-        BackfillProgress { total: 75, verified: 0 }
+        BackfillProgress { total: 75, ..BackfillProgress::default() }
     );
     assert_eq!(finish(&runtime, &job), 75);
     assert!(runtime.records().backfill_progress(&job).unwrap().is_done());
@@ -90,7 +91,10 @@ fn a_job_goes_on_where_it_was_stopped() {
     let runtime = log.open();
     let again: BackfillJob = job.to_string().parse().unwrap();
     let progress = runtime.records().backfill_progress(&again).unwrap();
-    assert_eq!(progress, BackfillProgress { total: 70, verified: u64::try_from(first).unwrap() });
+    let done = u64::try_from(first).unwrap();
+    let expected =
+        BackfillProgress { total: 70, recorded: done, incomplete: done, ..BackfillProgress::default() };
+    assert_eq!(progress, expected);
     assert_eq!(first + finish(&runtime, &again), 70);
 }
 
@@ -107,7 +111,7 @@ fn a_job_has_the_time_and_the_policy_that_were_asked_for() {
     let job =
         records.backfill(at("2026-03-01T10:02:00.000000Z"), at("2026-03-01T10:03:00.000000Z"), None).unwrap();
     assert_eq!(records.backfill_progress(&job).unwrap().total, 1);
-    let recorded = runtime.backfill_step(&job, &mut 0).unwrap();
+    let recorded = runtime.backfill_step(&job, &mut 0).unwrap().recorded;
     assert_eq!(recorded[0].execution_id.as_str(), "e-1");
     let other = records.backfill(None, None, Some("other".parse().unwrap())).unwrap();
     assert!(records.backfill_progress(&other).unwrap().is_done());
@@ -130,6 +134,53 @@ fn one_bad_record_is_told_of_itself_alone() {
     assert_eq!((failed[0].execution_id.as_str(), failed[0].signature_verified), ("e-4", Some(false)));
     let rest = VerificationFilter { verdict: Some(Verdict::Incomplete), ..VerificationFilter::default() };
     assert_eq!(runtime.records().verifications(&rest, None, 10).unwrap().items.len(), 8);
+}
+
+#[test]
+fn damaged_records_are_named_and_those_after_them_are_judged() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    decide(&runtime, 0..70);
+    drop(runtime);
+    // One more in each chunk that cannot be opened, one that is no statement, and one whose signature is wrong.
+    let of = |id: &str| format!("(SELECT log_index FROM decisions WHERE execution_id = '{id}')");
+    for id in ["e-3", "e-66"] {
+        log.tamper(&format!(
+            "UPDATE openings SET nonce = zeroblob(length(nonce)) WHERE log_index = {}",
+            of(id)
+        ));
+    }
+    for id in ["e-5", "e-19"] {
+        log.tamper(&format!(
+            "UPDATE log_entries SET payload = CAST('{{' AS BLOB) WHERE log_index = {}",
+            of(id)
+        ));
+    }
+    log.tamper(&format!("UPDATE log_entries SET signature = zeroblob(64) WHERE log_index = {}", of("e-7")));
+    let runtime = log.open();
+    let job = all(&runtime);
+    for (round, recorded) in [(0, 66), (1, 0)] {
+        let (mut from, mut whole) = (0, BackfillStep::default());
+        loop {
+            let step = runtime.backfill_step(&job, &mut from).unwrap();
+            if step.is_empty() {
+                break;
+            }
+            whole.recorded.extend(step.recorded);
+            whole.unjudged.extend(step.unjudged);
+        }
+        assert_eq!(whole.recorded.len(), recorded, "round {round}");
+        let mut unjudged: Vec<_> = whole.unjudged.iter().map(|it| it.execution_id.as_str()).collect();
+        unjudged.sort_unstable();
+        assert_eq!(unjudged, ["e-19", "e-3", "e-5", "e-66"], "round {round}");
+        assert!(whole.unjudged.iter().all(|it| it.code == "store.corrupt"), "{:?}", whole.unjudged);
+    }
+    let progress = runtime.records().backfill_progress(&job).unwrap();
+    assert_eq!(
+        progress,
+        BackfillProgress { total: 70, recorded: 66, verified: 0, failed: 1, incomplete: 65 }
+    );
+    assert!(!progress.is_done());
 }
 
 #[test]

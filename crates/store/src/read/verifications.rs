@@ -63,6 +63,19 @@ pub struct VerificationPage {
     pub next: Option<Cursor>,
 }
 
+/// Decisions with a verification, by what the newest one of each says.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct VerdictCounts {
+    /// All of them.
+    pub recorded: u64,
+    /// Those where everything held.
+    pub verified: u64,
+    /// Those where something did not.
+    pub failed: u64,
+    /// Those where something could not be checked.
+    pub incomplete: u64,
+}
+
 /// A decision that was never verified.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unverified {
@@ -154,6 +167,10 @@ const PLAIN: &str = "(d.execution_state <> 'pending_override' AND NOT EXISTS \
 
 const HAS_VERIFICATION: &str =
     "EXISTS (SELECT 1 FROM verifications v WHERE v.tenant = d.tenant AND v.execution_id = d.execution_id)";
+
+/// What the newest verification of `d` says, or NULL.
+const NEWEST_VERDICT: &str = "(SELECT v.verdict FROM verifications v WHERE v.tenant = d.tenant \
+     AND v.execution_id = d.execution_id ORDER BY v.log_index DESC LIMIT 1)";
 
 impl Reader<'_> {
     /// A page of verifications, the newest first, at most `limit` (and at most 1,000), beyond `after`.
@@ -248,17 +265,28 @@ impl Reader<'_> {
         rows.into_iter().map(UnverifiedRow::parse).collect()
     }
 
-    /// How many of the decisions in `range` that `filter` means have a verification.
+    /// How many of the decisions in `range` that `filter` means have a verification, and what the newest of each says.
     ///
     /// # Errors
     /// [`StoreError`] of the database.
-    pub fn count_verified(&mut self, filter: &DecisionFilter, range: Range<u64>) -> Result<u64, StoreError> {
+    pub fn count_verdicts(
+        &mut self,
+        filter: &DecisionFilter,
+        range: Range<u64>,
+    ) -> Result<VerdictCounts, StoreError> {
         let condition = self.in_range(filter, range)?;
         let sql = format!(
-            "SELECT count(*) AS value FROM {FILTERED} WHERE {} AND {HAS_VERIFICATION}",
+            "WITH newest AS MATERIALIZED (SELECT {NEWEST_VERDICT} AS verdict FROM {FILTERED} WHERE {}) \
+             SELECT count(verdict) AS value FROM newest \
+             UNION ALL SELECT count(*) FROM newest WHERE verdict = 'verified' \
+             UNION ALL SELECT count(*) FROM newest WHERE verdict = 'failed' \
+             UNION ALL SELECT count(*) FROM newest WHERE verdict = 'incomplete'",
             condition.sql
         );
-        Ok(self.numbers(sql, condition.values, "count verifications")?.first().copied().unwrap_or(0))
+        let numbers = self.numbers(sql, condition.values, "count verifications")?;
+        let mut numbers = numbers.into_iter();
+        let mut next = || numbers.next().unwrap_or(0);
+        Ok(VerdictCounts { recorded: next(), verified: next(), failed: next(), incomplete: next() })
     }
 
     fn rows(&mut self, sql: String, values: Vec<Value>) -> Result<Vec<VerificationRow>, StoreError> {

@@ -109,17 +109,37 @@ pub struct BackfillRequest {
     pub per_second: Option<u32>,
 }
 
+/// A decision that could not be judged; nothing is recorded for it.
+#[derive(Debug, ToSchema)]
+pub struct Unjudged {
+    /// The decision.
+    pub execution_id: String,
+    /// Why, for programs.
+    pub code: String,
+    /// Why, for people.
+    pub detail: String,
+}
+
 /// How far a job has come.
 #[derive(Debug, ToSchema)]
 pub struct BackfillStatus {
     /// Its name.
     pub job: String,
-    /// `running`, `done`, `stopped` or `failed`.
+    /// `running`, `done`, `incomplete` (ended, some could not be judged), `stopped` or `failed`.
     pub state: String,
     /// The decisions that it is about.
     pub total: u64,
-    /// Those that have a verification.
+    /// Those that have a verification. The three counts below are of these, by the newest one of each.
+    pub recorded: u64,
+    /// Those where everything holds.
     pub verified: u64,
+    /// Those where something does not.
+    pub failed: u64,
+    /// Those where something could not be checked.
+    pub incomplete: u64,
+    /// Decisions that are damaged so that they could not be judged: at most 1,000 of them, absent where there is none.
+    #[schema(required = false)]
+    pub unjudged: Option<Vec<Unjudged>>,
     /// Why it failed: `{"code","detail"}`.
     #[schema(required = false)]
     pub problem: Option<serde_json::Value>,
