@@ -11,7 +11,7 @@ use crate::runtime::{Inner, Runtime};
 use chancery_core::ids::ExecutionId;
 use chancery_core::statement::{ExecutionState, ResolutionStatus};
 use chancery_core::time::Timestamp;
-use chancery_store::{Cursor, DecisionFilter, DecisionSummary, Order, Rejected, SubmitError};
+use chancery_store::{Cursor, DecisionFilter, DecisionSummary, Order, Rejected, SubmitError, Ticket};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
@@ -24,6 +24,14 @@ pub(crate) struct Due {
     /// The newest decision that was looked at.
     seen: Option<u64>,
     cases: BTreeSet<(Timestamp, ExecutionId)>,
+}
+
+/// What is done about a case that is looked at.
+enum Queued {
+    /// It is ended.
+    Ending(Ticket, ResolutionStatus),
+    /// It is not: it has ended already, or waits until then.
+    Not { waits: Option<Timestamp> },
 }
 
 /// What came of a look at the clock.
@@ -64,7 +72,7 @@ impl Runtime {
             }
             inner.end_all(batch, now, &mut expired, |case, error| {
                 again.push(case);
-                first.get_or_insert(error);
+                first = first.take().or(error);
             });
         }
         due.cases.extend(again);
@@ -108,26 +116,32 @@ impl Inner {
             .ok_or_else(|| OverrideError::Rule { execution_id: summary.execution_id.clone() })
     }
 
-    /// Ends cases, in as few transactions as the log writer makes of them.
+    /// Ends cases, in as few transactions as the log writer makes of them. `later` gets those that still wait, each
+    /// with the time to look again, and the error where there was one.
     fn end_all(
         &self,
         cases: Vec<(Timestamp, ExecutionId)>,
         now: Timestamp,
         expired: &mut Expired,
-        mut failed: impl FnMut((Timestamp, ExecutionId), OverrideError),
+        mut later: impl FnMut((Timestamp, ExecutionId), Option<OverrideError>),
     ) {
         let mut tickets = Vec::with_capacity(cases.len());
         for due in cases {
             let queued = self.view(&due.1).and_then(|view| {
                 let case = self.case(view.record, &view.keyring, now)?;
-                let Some(ending) = case.ending(now) else { return Ok(None) };
+                let Some(ending) = case.ending(now) else {
+                    let waits = case.resolution.is_none().then_some(case.due);
+                    return Ok(Queued::Not { waits });
+                };
                 let status = ending.status;
-                Ok(Some((self.store.enqueue_blocking(self.resolution(&case, ending)?)?, status)))
+                Ok(Queued::Ending(self.store.enqueue_blocking(self.resolution(&case, ending)?)?, status))
             });
             match queued {
-                Ok(Some((ticket, status))) => tickets.push((due, ticket, status)),
-                Ok(None) => {}
-                Err(error) => failed(due, error),
+                Ok(Queued::Ending(ticket, status)) => tickets.push((due, ticket, status)),
+                // Its end was not known when it was found, and now it is.
+                Ok(Queued::Not { waits: Some(at) }) => later((at, due.1), None),
+                Ok(Queued::Not { waits: None }) => {}
+                Err(error) => later(due, Some(error)),
             }
         }
         for (due, ticket, status) in tickets {
@@ -135,7 +149,7 @@ impl Inner {
                 (Ok(_), ResolutionStatus::Expired) => expired.expired += 1,
                 (Ok(_), _) => expired.ended += 1,
                 (Err(SubmitError::Rejected(Rejected::Second { .. })), _) => {}
-                (Err(error), _) => failed(due, error.into()),
+                (Err(error), _) => later(due, Some(error.into())),
             }
         }
     }

@@ -111,6 +111,31 @@ fn a_case_expires_whoever_looks_after_its_time() {
 }
 
 #[test]
+fn a_case_whose_bundle_could_not_be_read_for_a_while_ends_in_its_time() {
+    let world = World::new();
+    world.refer("c-1");
+    world.rule("3.0.0", |manifest| manifest.replace("\"3d\"", "\"2h\""));
+    let World { log, runtime } = world;
+    drop(runtime);
+    let version = |from: &str, to: &str| {
+        log.tamper(&format!(
+            "UPDATE bundles SET bundle_hash = {to}(bundle_hash) WHERE policy_version = '{from}'"
+        ));
+    };
+    version("2.0.0", "upper");
+    let runtime = log.open();
+    let error = runtime.expire_due().unwrap_err();
+    assert_eq!(error.whose(), Cause::Corrupt, "{error}");
+    assert_eq!(runtime.expire_due().unwrap_err().whose(), Cause::Corrupt, "said at every look");
+    version("2.0.0", "lower");
+    assert_eq!(runtime.expire_due().unwrap(), Expired::default(), "it can be read, and waits");
+    log.clock.advance_ms(HOUR_MS - 1);
+    assert_eq!(runtime.expire_due().unwrap(), Expired::default());
+    log.clock.advance_ms(1);
+    assert_eq!(runtime.expire_due().unwrap(), Expired { expired: 1, ended: 0 });
+}
+
+#[test]
 fn the_rule_is_that_of_the_bundle_that_decided() {
     let world = World::new();
     world.refer("c-1");
