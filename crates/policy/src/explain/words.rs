@@ -1,9 +1,11 @@
 //! The sentences of an explanation, and conditions as text.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use cedar_policy_core::ast::Expr;
 use chancery_core::statement::ExecutionState;
+use chancery_core::terminal::steers;
 
 use super::{Audience, Explanation, OutcomeExplained, PolicyExplained, PolicyResult};
 
@@ -13,7 +15,7 @@ pub(super) const ERASED: &str =
     "the signals were erased: which policies matched is known only from what was recorded";
 
 const NO_REASON: &str = "No particular reason is recorded for this decision.";
-const BY_A_PERSON: &str = "A person looks at this before it is final.";
+const BY_A_PERSON: &str = "When this was decided it was not final: a person could still change it.";
 const BLOCKED: &str =
     "This could not be decided automatically. Nothing is done about it before a person has looked at it.";
 
@@ -39,7 +41,7 @@ fn for_customer(explanation: &Explanation) -> String {
 fn for_staff(explanation: &Explanation) -> String {
     let state = match explanation.execution_state {
         ExecutionState::Completed => "final",
-        ExecutionState::PendingOverride => "waits for an override",
+        ExecutionState::PendingOverride => "as decided: left to an override",
         ExecutionState::Blocked => "blocked by an evaluation error, it must not be acted upon",
     };
     let mut text = format!("{}: {}, {state}", explanation.execution_id, explanation.decision);
@@ -59,12 +61,12 @@ fn for_staff(explanation: &Explanation) -> String {
     if let Some(candidates) = &explanation.candidates {
         let selected = match candidates.selected.as_slice() {
             [] => "none selected".to_owned(),
-            ids => format!("selected {}", ids.join(", ")),
+            ids => format!("selected {}", ids.iter().map(|id| quoted(id)).collect::<Vec<_>>().join(", ")),
         };
         line(&mut text, format_args!("candidates: {}, {selected}", candidates.count));
         for excluded in &candidates.excluded {
             let why = excluded.text.as_deref().unwrap_or("no reason is recorded");
-            line(&mut text, format_args!("  {} excluded: {why}", excluded.id));
+            line(&mut text, format_args!("  {} excluded: {why}", quoted(&excluded.id)));
         }
         let rest = candidates.excluded_total.saturating_sub(count(candidates.excluded.len()));
         if rest > 0 {
@@ -88,6 +90,24 @@ fn for_staff(explanation: &Explanation) -> String {
     }
     text.push('\n');
     text
+}
+
+/// A caller's id: as it is where it is one plain word, else in quotation marks, so that it passes for nothing else.
+fn quoted(id: &str) -> Cow<'_, str> {
+    let plain = |c: char| !(c.is_whitespace() || steers(c) || matches!(c, ',' | '"' | '\\'));
+    if !id.is_empty() && id.chars().all(plain) {
+        return Cow::Borrowed(id);
+    }
+    let mut text = String::from("\"");
+    for character in id.chars() {
+        match character {
+            '"' | '\\' => text.extend(['\\', character]),
+            _ if steers(character) => text.extend(character.escape_unicode()),
+            _ => text.push(character),
+        }
+    }
+    text.push('"');
+    Cow::Owned(text)
 }
 
 fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
@@ -168,6 +188,21 @@ fn string(rest: &mut impl Iterator<Item = char>, line: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_passes_for_no_other_id_and_for_no_line() {
+        for (id, expected) in [
+            ("carrier-7/ü", "carrier-7/ü"),
+            ("", "\"\""),
+            ("a, b", "\"a, b\""),
+            ("a excluded: no", "\"a excluded: no\""),
+            ("a\nselected b", "\"a\\u{a}selected b\""),
+            ("\u{1b}[2K\u{202e}", "\"\\u{1b}[2K\\u{202e}\""),
+            ("\"a\\", "\"\\\"a\\\\\""),
+        ] {
+            assert_eq!(quoted(id), expected);
+        }
+    }
 
     #[test]
     fn conditions_stand_on_one_line_and_strings_stay_as_they_are() {
