@@ -20,6 +20,7 @@ pub mod note;
 pub mod signal;
 pub mod sigstore;
 pub mod statement;
+pub mod terminal;
 pub mod tile;
 pub mod time;
 pub mod tlog_proof;

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use chancery_core::terminal::steers;
 use clap::ValueEnum;
 use comfy_table::presets;
 use comfy_table::{ContentArrangement, Table};
@@ -123,9 +124,7 @@ pub(super) fn foreign_lines(text: &str) -> String {
 fn spelled(text: &str, kept: &[char]) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        let steers = character.is_control()
-            || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if steers && !kept.contains(&character) {
+        if steers(character) && !kept.contains(&character) {
             shown.extend(character.escape_unicode());
         } else {
             shown.push(character);

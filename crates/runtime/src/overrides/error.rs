@@ -58,6 +58,14 @@ pub enum OverrideError {
     /// The payload is no override.
     #[error("the payload is not an override as it has to be: {0}")]
     Statement(#[source] StatementError),
+    /// Words that are read at terminals have a character that acts on them.
+    #[error("the {what} has the character `{}`, which steers a terminal", character.escape_unicode())]
+    Words {
+        /// Reason, or reason code.
+        what: &'static str,
+        /// The first such character.
+        character: char,
+    },
     /// It is of another tenant's log.
     #[error("the override is for the tenant `{found}`")]
     Tenant {
@@ -238,6 +246,7 @@ impl Failure for OverrideError {
             Self::Envelope { .. }
             | Self::Signature(_)
             | Self::Statement(_)
+            | Self::Words { .. }
             | Self::Tenant { .. }
             | Self::Binding { .. }
             | Self::Outcome { .. }
@@ -266,7 +275,7 @@ impl Failure for OverrideError {
             Self::Expired { .. } => "override.expired",
             Self::Envelope { .. } => "override.envelope",
             Self::Signature(_) => "override.signature",
-            Self::Statement(_) => "override.statement",
+            Self::Statement(_) | Self::Words { .. } => "override.statement",
             Self::Tenant { .. } => "override.tenant",
             Self::Binding { .. } => "override.binding",
             Self::KeyUnknown { .. } | Self::Key { standing: Standing::Unknown, .. } => "override.key_unknown",

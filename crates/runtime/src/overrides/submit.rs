@@ -23,6 +23,7 @@ use chancery_core::log::{Kind, leaf_hash_of};
 use chancery_core::statement::{
     Nonce, Override, OverrideResolution, Resolution, ResolutionStatus, Statement, StatementError,
 };
+use chancery_core::terminal::steers;
 use chancery_core::time::Timestamp;
 use chancery_store::{Body, CaseRecord, NewEntry, NewOverride, NewResolution, Rejected, SubmitError};
 use serde::{Deserialize, Serialize};
@@ -41,9 +42,9 @@ pub struct OverrideRequest {
     /// What the decision is to be turned into; exactly with an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// Why, in words: 1 to 4,000 characters.
+    /// Why, in words: 1 to 4,000 characters, no control characters but line feeds.
     pub reason: String,
-    /// Why, as a code.
+    /// Why, as a code, without control characters.
     pub reason_code: String,
     /// The role in which the approver answers, without `approver:`.
     pub role: String,
@@ -93,6 +94,7 @@ impl Runtime {
         execution_id: &ExecutionId,
         request: OverrideRequest,
     ) -> Result<Envelope, OverrideError> {
+        plain(&request)?;
         let inner = &self.inner;
         let now = inner.clock.now();
         let nonce = edge::random::<16>(inner.entropy.as_ref())?;
@@ -302,6 +304,16 @@ impl Inner {
                 final_outcome: statement.predicate.final_outcome,
             }),
         })
+    }
+}
+
+/// Refuses words that would steer the terminals on which they are read; a reason may have lines.
+fn plain(request: &OverrideRequest) -> Result<(), OverrideError> {
+    let found = |text: &str, kept: &[char]| text.chars().find(|c| steers(*c) && !kept.contains(c));
+    let reason = found(&request.reason, &['\n']).map(|character| ("reason", character));
+    match reason.or_else(|| found(&request.reason_code, &[]).map(|character| ("reason code", character))) {
+        Some((what, character)) => Err(OverrideError::Words { what, character }),
+        None => Ok(()),
     }
 }
 

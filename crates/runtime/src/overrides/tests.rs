@@ -1,4 +1,5 @@
 mod cases;
 mod forgeries;
 mod machine;
+mod words;
 mod world;

@@ -1,0 +1,32 @@
+//! What an approver says is read at other people's terminals.
+
+use super::world::{World, approval, id};
+use crate::failure::{Cause, Failure as _};
+
+#[test]
+fn words_that_steer_a_terminal_are_not_given_to_sign() {
+    let world = World::new();
+    world.refer("c-1");
+    let draft = |reason: &str, code: &str| {
+        let mut request = approval();
+        (request.reason, request.reason_code) = (reason.to_owned(), code.to_owned());
+        world.runtime.override_statement(&id("c-1"), request)
+    };
+    for (reason, code, named) in [
+        ("seen\u{1b}[2K", "OK", "the reason has the character `\\u{1b}`"),
+        ("seen\r", "OK", "`\\u{d}`"),
+        ("\u{9b}1A", "OK", "`\\u{9b}`"),
+        ("paid \u{202e}ton", "OK", "`\\u{202e}`"),
+        ("seen", "O\nK", "the reason code has the character `\\u{a}`"),
+        ("seen", "O\u{2067}K", "`\\u{2067}`"),
+    ] {
+        let refused = draft(reason, code).unwrap_err();
+        assert_eq!(
+            (refused.code(), refused.whose()),
+            ("override.statement", Cause::Caller),
+            "{reason:?} {code:?}"
+        );
+        assert!(refused.to_string().contains(named), "no {named} in {refused}");
+    }
+    assert!(draft("Invoices seen.\nPhotographs, too.", "DOCS_SEEN").is_ok());
+}
