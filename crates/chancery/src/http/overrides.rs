@@ -23,6 +23,8 @@ use super::{body, schema};
 
 /// Cases of a page when nothing is said.
 const LIMIT: u32 = 50;
+/// What an envelope may be called: it is JSON, and the statement was answered under its own name.
+const ENVELOPES: &[&str] = &["application/json", DSSE];
 
 /// The approvers' queue.
 ///
@@ -123,7 +125,7 @@ pub(super) async fn statement(
 /// same statement again gets status 200 and the case as it is by now.
 #[utoipa::path(
     post, path = "/v1/overrides/{execution_id}", operation_id = "submitOverride", tag = "overrides",
-    request_body = schema::Envelope,
+    request_body(content((schema::Envelope = "application/json"), (schema::Envelope = "application/vnd.dsse.envelope.v1+json"))),
     params(("execution_id" = String, Path, description = "The execution id, as in the statement")),
     responses(
         (status = 201, description = "Logged; the case with it", body = schema::OverrideSubmitted),
@@ -140,7 +142,8 @@ pub(super) async fn submit(
 ) -> Result<Response, Problem> {
     query.finish()?;
     let id: ExecutionId = segments.get("execution_id")?;
-    let body = body::json(request, state.options().request_timeout).await?;
+    body::check_type(request.headers(), ENVELOPES)?;
+    let body = body::read(request, body::REQUEST_BYTES_MAX, state.options().request_timeout).await?;
     let envelope = envelope(&body)?;
     let submitted =
         state.blocking(move |runtime| runtime.submit_override(&id, &envelope).map_err(problem)).await?;

@@ -48,7 +48,8 @@ async fn a_case_is_listed_shown_answered_and_ended() {
     let answered = answered.json();
     assert_eq!((&answered["state"], &answered["progress"]), (&json!("approved"), &json!("1 of 1")));
     assert_eq!(answered["resolution"]["final_outcome"], "approve");
-    let again = api.post_json("/v1/overrides/c-1", signed).await;
+    api.post("/v1/overrides/c-1", "text/plain", signed.clone()).await.problem(415, "request.media_type");
+    let again = api.post("/v1/overrides/c-1", "application/vnd.dsse.envelope.v1+json", signed).await;
     assert_eq!((again.status, again.header("idempotent-replayed")), (200, "true"));
     assert_eq!(again.json(), answered);
     let late = api.post_json("/v1/overrides/c-1/statement", words().to_string()).await;
