@@ -28,6 +28,9 @@ use std::sync::Arc;
 /// The longest outcome or reference, in characters.
 pub const TEXT_CHARS_MAX: usize = 4_000;
 
+/// How far the clock of who confirms may be ahead.
+const AHEAD_MS: i64 = 10_000;
+
 /// What was done.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Executed {
@@ -181,8 +184,14 @@ fn check(decision: &DecisionSummary, executed: &Executed, now: Timestamp) -> Res
         let found = if length == 0 { "an empty text" } else { "a longer text" };
         fault("reference", "request.value", format!("1 to {TEXT_CHARS_MAX} characters"), found);
     }
-    if executed.at > now {
-        fault("at", "confirmation.time", format!("a time that is not after {now}"), "a later time");
+    // A case may have been resolved at an instant ahead of this clock, as an approver's was; the act comes after that.
+    let limit = now.checked_add_ms(AHEAD_MS).unwrap_or(now);
+    if executed.at > limit {
+        let expected = format!("a time that is not more than {} s after {now}", AHEAD_MS / 1_000);
+        fault("at", "confirmation.time", expected, "a later time");
+    } else if let Some(resolved_at) = decision.current.resolved_at.filter(|at| executed.at < *at) {
+        let expected = format!("a time that is not before the end of the case, {resolved_at}");
+        fault("at", "confirmation.time", expected, "an earlier time");
     } else if executed.at < decision.executed_at {
         let expected = format!("a time that is not before the decision, {}", decision.executed_at);
         fault("at", "confirmation.time", expected, "an earlier time");
@@ -353,7 +362,7 @@ mod tests {
         for (executed, expected) in [
             (executed("refer", AT), vec!["confirmation.outcome"]),
             (executed("Approve", AT), vec!["confirmation.outcome"]),
-            (executed("approve", "2026-03-01T10:02:00.000001Z"), vec!["confirmation.time"]),
+            (executed("approve", "2026-03-01T10:02:10.000001Z"), vec!["confirmation.time"]),
             (executed("approve", "2026-03-01T10:00:59.999999Z"), vec!["confirmation.time"]),
             (
                 executed("deny", "2027-01-01T00:00:00.000000Z"),
@@ -382,6 +391,33 @@ mod tests {
                 runtime.confirm(&caller(), &"e-1".parse().unwrap(), &executed("refer", AT)).unwrap_err();
             assert_eq!((error.whose(), error.code()), (Cause::Caller, "confirmation.state"), "{amount}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_a_little_ahead_is_taken() {
+        let log = TestLog::new();
+        let runtime = decided(&log, "1");
+        let at = "2026-03-01T10:02:10.000000Z";
+        let confirmed =
+            runtime.confirm(&caller(), &"e-1".parse().unwrap(), &executed("approve", at)).unwrap();
+        assert!(confirmed.executed_at > confirmed.confirmed_at);
+    }
+
+    #[test]
+    fn what_a_case_allowed_was_not_done_before_it_ended() {
+        let log = TestLog::new();
+        let runtime = decided(&log, "20000");
+        // Three days and a minute: nobody answered.
+        log.clock.advance_ms(3 * 24 * 3_600_000);
+        assert_eq!(runtime.expire_due().unwrap().expired, 1);
+        let id = "e-1".parse().unwrap();
+        let resolved_at = runtime.records().get(&id).unwrap().unwrap().listed.current.resolved_at.unwrap();
+        let before = resolved_at.checked_add_ms(-1).unwrap().to_string();
+        let error = runtime.confirm(&caller(), &id, &executed("refer", &before)).unwrap_err();
+        let codes: Vec<_> = error.faults().iter().map(|fault| fault.code).collect();
+        assert_eq!((error.code(), codes), ("confirmation.invalid", vec!["confirmation.time"]));
+        assert!(error.faults()[0].expected.contains("the end of the case"), "{error}");
+        runtime.confirm(&caller(), &id, &executed("refer", &resolved_at.to_string())).unwrap();
     }
 
     #[test]

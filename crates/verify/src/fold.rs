@@ -4,7 +4,7 @@
 //! judged line ── index, tree ── unique? ── time ── by kind: decisions, cases, activations, erasures …
 //! ```
 //!
-//! Memory: 44 bytes of slot for a decision (at most 64 with what a table keeps free), 16 for any other record, and
+//! Memory: 52 bytes of slot for a decision (at most 76 with what a table keeps free), 16 for any other record, and
 //! for the cases that are open as much again, and what was said in them.
 
 use std::collections::{HashMap, HashSet};
@@ -211,7 +211,7 @@ impl<'a> Fold<'a> {
             used.by(index);
         }
         let outcome = self.outcomes.number(&facts.outcome);
-        let slot = Slot::new(&facts.link, facts.state, outcome, facts.opening == Opened::No);
+        let slot = Slot::new(&facts.link, facts.state, outcome, facts.executed_at, facts.opening == Opened::No);
         if let Inserted::Old(old) = self.decisions.insert(slot.into_bytes()) {
             if Slot::from_bytes(*old).record() == facts.link.record {
                 findings.fail(CheckId::LogEntry, "the same record is in the log twice");
@@ -419,7 +419,8 @@ impl<'a> Fold<'a> {
         };
         case.resolve(&statement.predicate, findings);
         self.cases.end(&link.key);
-        slot.resolve(self.outcomes.number(&statement.predicate.final_outcome));
+        let outcome = self.outcomes.number(&statement.predicate.final_outcome);
+        slot.resolve(outcome, statement.predicate.resolved_at);
         self.put(&link.key, slot);
     }
 
@@ -437,6 +438,8 @@ impl<'a> Fold<'a> {
             findings.fail(check, "a blocked decision was acted upon");
         } else if slot.state() == ExecutionState::PendingOverride && !slot.is_resolved() {
             findings.fail(check, "the decision was acted upon before its case had ended");
+        } else if slot.is_before(statement.predicate.executed_at) {
+            findings.fail(check, "the act is dated before the decision or resolution that allowed it");
         } else {
             let outcome = &statement.predicate.outcome;
             let effective = self.outcomes.name(slot.outcome());

@@ -1,18 +1,20 @@
-//! What is remembered of every decision, in 44 bytes.
+//! What is remembered of every decision, in 52 bytes.
 //!
 //! ```text
 //! key of the execution id (16) ‖ tag of H(PAE) (12) ‖ tag of the fingerprint (12) ‖ outcome (2) ‖ flags (2)
+//!     ‖ since when the outcome holds, in µs since 1970 (8)
 //! ```
 
 use std::collections::HashMap;
 
 use chancery_core::statement::ExecutionState;
+use chancery_core::time::Timestamp;
 
 use crate::entry::Link;
 use crate::table::{Key, Tag};
 
 /// Bytes of a slot.
-pub(crate) const SLOT_BYTES: usize = 44;
+pub(crate) const SLOT_BYTES: usize = 52;
 
 const PENDING: u8 = 1;
 const BLOCKED: u8 = 2;
@@ -28,17 +30,25 @@ pub(crate) struct Slot {
     fingerprint: Tag,
     outcome: u16,
     flags: u8,
+    since: i64,
 }
 
 impl Slot {
-    pub(crate) fn new(link: &Link, state: ExecutionState, outcome: u16, unopened: bool) -> Self {
+    pub(crate) fn new(
+        link: &Link,
+        state: ExecutionState,
+        outcome: u16,
+        since: Timestamp,
+        unopened: bool,
+    ) -> Self {
         let state = match state {
             ExecutionState::Completed => 0,
             ExecutionState::PendingOverride => PENDING,
             ExecutionState::Blocked => BLOCKED,
         };
         let flags = if unopened { state | UNOPENED } else { state };
-        Self { key: link.key, record: link.record, fingerprint: link.fingerprint, outcome, flags }
+        let since = since.unix_micros();
+        Self { key: link.key, record: link.record, fingerprint: link.fingerprint, outcome, flags, since }
     }
 
     pub(crate) fn into_bytes(self) -> [u8; SLOT_BYTES] {
@@ -49,7 +59,8 @@ impl Slot {
             self.record.as_slice(),
             self.fingerprint.as_slice(),
             self.outcome.to_le_bytes().as_slice(),
-            [self.flags].as_slice(),
+            [self.flags, 0].as_slice(),
+            self.since.to_le_bytes().as_slice(),
         ] {
             let (here, after) = rest.split_at_mut(part.len());
             here.copy_from_slice(part);
@@ -67,8 +78,9 @@ impl Slot {
         let mut rest = bytes.as_slice();
         let (key, record, fingerprint) = (take(&mut rest), take(&mut rest), take(&mut rest));
         let outcome = u16::from_le_bytes(take(&mut rest));
-        let [flags] = take(&mut rest);
-        Self { key, record, fingerprint, outcome, flags }
+        let [flags, _] = take(&mut rest);
+        let since = i64::from_le_bytes(take(&mut rest));
+        Self { key, record, fingerprint, outcome, flags, since }
     }
 
     pub(crate) fn record(&self) -> Tag {
@@ -108,8 +120,14 @@ impl Slot {
         self.has(UNOPENED)
     }
 
-    pub(crate) fn resolve(&mut self, outcome: u16) {
+    /// Whether this is before the effective outcome was decided.
+    pub(crate) fn is_before(&self, at: Timestamp) -> bool {
+        at.unix_micros() < self.since
+    }
+
+    pub(crate) fn resolve(&mut self, outcome: u16, at: Timestamp) {
         self.outcome = outcome;
+        self.since = at.unix_micros();
         self.flags |= RESOLVED;
     }
 
@@ -158,17 +176,20 @@ mod tests {
 
     #[test]
     fn a_slot_comes_back_from_its_bytes() {
+        let at = |micros| Timestamp::from_unix_micros(micros).unwrap();
         let link = Link { key: [1; 16], record: [2; 12], fingerprint: [3; 12] };
         for state in [ExecutionState::Completed, ExecutionState::PendingOverride, ExecutionState::Blocked] {
-            let mut slot = Slot::new(&link, state, 513, true);
+            let mut slot = Slot::new(&link, state, 513, at(5), true);
             assert_eq!(Slot::from_bytes(slot.into_bytes()), slot);
             assert_eq!((slot.state(), slot.outcome(), slot.record()), (state, 513, [2; 12]));
             assert!(slot.is_unopened() && !slot.is_resolved() && !slot.is_confirmed());
-            slot.resolve(7);
+            assert!(slot.is_before(at(4)) && !slot.is_before(at(5)));
+            slot.resolve(7, at(-6));
             slot.confirm();
             slot.erase();
             let slot = Slot::from_bytes(slot.into_bytes());
             assert!(!slot.is_unopened() && slot.is_resolved() && slot.is_confirmed());
+            assert!(slot.is_before(at(-7)) && !slot.is_before(at(-6)));
             assert_eq!((slot.state(), slot.outcome()), (state, 7));
         }
     }

@@ -30,7 +30,7 @@ use super::{body, schema};
         (status = 201, description = "Recorded", body = schema::Confirmed),
         (status = 404, description = "- `execution.unknown`: no such decision", body = schema::Problem, content_type = "application/problem+json"),
         (status = 409, description = "- `confirmation.exists`: it was confirmed before", body = schema::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "- `request.invalid`: the body has not the members it has to have\n- `confirmation.invalid`: another outcome than the one that holds, or a time in the future or before the decision; `errors` has all of it\n- `confirmation.state`: no outcome holds, the decision is blocked or waits for an override", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "- `request.invalid`: the body has not the members it has to have\n- `confirmation.invalid`: another outcome than the one that holds, or a time more than 10 s in the future, before the decision, or before the end of its case; `errors` has all of it\n- `confirmation.state`: no outcome holds, the decision is blocked or waits for an override", body = schema::Problem, content_type = "application/problem+json"),
         (status = 503, description = "- `store.full`: the disk is full\n- `store.read_only`: the store cannot be written\n- `runtime.clock`: the clock runs behind the log\n- `runtime.key`: the key cannot sign now\n- `log.refused`: the log does not take it now", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]

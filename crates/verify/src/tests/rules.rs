@@ -68,6 +68,30 @@ fn an_approved_case_is_verified_and_confirmed() {
 }
 
 #[test]
+fn nothing_is_done_before_it_was_decided() {
+    for (early, fails) in [(0, false), (1, true)] {
+        let judged = |world: &World| {
+            if fails { assert_fails(world, &[CheckId::Resolution]) } else { assert_verified(world) }
+        };
+        let mut world = World::new(claims());
+        let decided = world.decide("claim-0", SMALL);
+        let decided_at = world.decided_at(&decided);
+        world.now += 60;
+        world.confirm_at(&decided, "approve", decided_at.checked_add_ms(-early).unwrap());
+        judged(&world);
+        // A minute after the decision: it was not allowed before that.
+        let (mut world, waits) = waiting();
+        world.now += 60;
+        let answers = vec![world.answer(&waits, "ann", |_| {}), world.answer(&waits, "bob", |_| {})];
+        let mut resolved_at = None;
+        world.resolve(&waits, answers, |resolution| resolved_at = Some(resolution.resolved_at));
+        world.now += 60;
+        world.confirm_at(&waits, "approve", resolved_at.unwrap().checked_add_ms(-early).unwrap());
+        judged(&world);
+    }
+}
+
+#[test]
 fn a_rejected_case_keeps_the_decisions_own_outcome() {
     for (outcome, fails) in [("refer", None), ("approve", Some(CheckId::Resolution))] {
         let (mut world, waits) = waiting();

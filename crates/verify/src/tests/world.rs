@@ -152,7 +152,8 @@ impl World {
             witness_quorum: None,
         };
         let bundle = Bundle::from_files(files).unwrap();
-        let mut world = Self { bundle, entries: Vec::new(), now: 0, identity: Vec::new(), builder: "build", keyring };
+        let mut world =
+            Self { bundle, entries: Vec::new(), now: 0, identity: Vec::new(), builder: "build", keyring };
         world.log_keyring();
         let logged = world.build("build", |_| {});
         world.log_build(&logged);
@@ -311,6 +312,10 @@ impl World {
         self.log(&Statement::decision_of(decision).unwrap(), &signer, Some(opening))
     }
 
+    pub(crate) fn decided_at(&self, record: &RecordId) -> Timestamp {
+        self.decision(record).executed_at
+    }
+
     fn decision(&self, record: &RecordId) -> Decision {
         let entry = self.entries.iter().find(|entry| entry.envelope.record_id() == *record).unwrap();
         Statement::<Decision>::parse_unverified(&entry.envelope.payload.0).unwrap().predicate
@@ -392,12 +397,17 @@ impl World {
     }
 
     pub(crate) fn confirm(&mut self, decision: &RecordId, outcome: &str) {
+        self.confirm_at(decision, outcome, at(self.now));
+    }
+
+    /// Confirms what was done then.
+    pub(crate) fn confirm_at(&mut self, decision: &RecordId, outcome: &str, executed_at: Timestamp) {
         let signer = key("runtime");
         let of = self.decision(decision);
         let predicate = Confirmation {
             confirmed_at: at(self.now),
             confirmed_by: "core".to_owned(),
-            executed_at: at(self.now),
+            executed_at,
             execution_fingerprint: of.execution_fingerprint,
             execution_id: of.execution_id,
             outcome: outcome.to_owned(),
