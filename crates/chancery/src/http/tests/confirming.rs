@@ -71,7 +71,7 @@ async fn what_does_not_hold_is_not_confirmed() {
             at("/executed/at", "confirmation.time"),
         ),
         (
-            executed("approve", "2026-03-01T10:02:01Z"),
+            executed("approve", "2026-03-01T10:02:11Z"),
             "confirmation.invalid",
             at("/executed/at", "confirmation.time"),
         ),
