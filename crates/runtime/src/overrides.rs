@@ -21,7 +21,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 
-pub use brief::{Brief, BriefPolicy, BriefSignals, Earlier};
+pub use brief::{Brief, BriefCandidate, BriefPolicy, BriefSignals, Earlier};
 pub use case::{Case, CaseState, Ended, Given};
 pub use error::OverrideError;
 pub(crate) use expire::Due;

@@ -9,7 +9,7 @@
 use crate::bundles::LoadedBundle;
 use crate::error::ExecuteError;
 use crate::runtime::Inner;
-use chancery_core::commitment::{Candidate, Opening};
+use chancery_core::commitment::{Candidate, CandidateField, Field, Opening};
 use chancery_core::ids::ExecutionId;
 use chancery_core::json::{self, Limits, Pointer, Value};
 use chancery_core::log::Kind;
@@ -32,8 +32,8 @@ pub(crate) struct Recorded {
 pub(crate) enum Inputs {
     /// All of them, canonical values.
     Full { signals: Value, candidates: Option<Value> },
-    /// Some fields were erased.
-    Partial,
+    /// Some fields were erased. What is left: signals, and candidates with their own.
+    Partial { fields: Vec<Field>, candidates: Option<Vec<CandidateField>> },
     /// Everything was erased.
     Erased,
 }
@@ -88,7 +88,7 @@ impl Inner {
                 }
                 match opening {
                     Opening::Full { signals, candidates, .. } => Inputs::Full { signals, candidates },
-                    Opening::Partial { .. } => Inputs::Partial,
+                    Opening::Partial { fields, candidates } => Inputs::Partial { fields, candidates },
                 }
             }
         };

@@ -22,7 +22,7 @@ use chancery_runtime::overrides::{CaseState, OverrideError, OverrideRequest, Que
 use serde_json::Value;
 
 use self::drafts::{Wanted, check_taken, confirm, described, signed, words};
-use self::show::{show, standing, text};
+use self::show::{DUE, show, standing, text};
 use super::open::Home;
 use super::output::foreign;
 use super::remote::{Query, Remote};
@@ -223,6 +223,9 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
         }
         _ => Place::open(home)?,
     };
+    if matches!(command, Command::List(_) | Command::Show { .. }) {
+        place.end_due();
+    }
     let exit = match command {
         Command::List(list) => list_cases(&list, &place, home),
         Command::Show { execution_id } => {
@@ -337,6 +340,14 @@ impl<'a> Place<'a> {
         Ok(answer)
     }
 
+    /// Ends the cases whose time is over, so that what is read next is how they stand.
+    fn end_due(&self) {
+        if let Self::Local(runtime) = self {
+            // What could not be ended is tried again at the end of the command, and told then: the others can be read.
+            let _ = runtime.expire_due();
+        }
+    }
+
     /// Cases whose time is over end with whoever looks, and what was recorded is covered by a checkpoint.
     fn finish(self, home: &Home<'_>) -> Result<(), Failure> {
         match self {
@@ -391,12 +402,13 @@ fn list_cases(list: &List, place: &Place<'_>, home: &Home<'_>) -> Result<Exit, F
     let filter = QueueFilter { state: list.state, role: list.role.clone(), due_before: list.due_before };
     let page = place.list(&filter, list.after.as_deref(), list.limit)?;
     let items = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+    let now = home.edge.clock.now();
     let columns = ["execution", "decision", "state", "approvals", "policy", "due"];
     home.output.print_list(&items, &columns, |case| {
         vec![
             text(case, "/execution_id"),
             text(case, "/decision"),
-            text(case, "/state"),
+            state(case, now),
             text(case, "/progress"),
             format!("{}@{}", text(case, "/policy/id"), text(case, "/policy/version")),
             text(case, "/due"),
@@ -406,6 +418,16 @@ fn list_cases(list: &List, place: &Place<'_>, home: &Home<'_>) -> Result<Exit, F
         home.output.say(&format!("more: --after {next}"));
     }
     Ok(Exit::Ok)
+}
+
+/// What a case is in; one that waits, and whose time is over, waits no more.
+fn state(case: &Value, now: Timestamp) -> String {
+    let state = text(case, "/state");
+    let due = case.get("due").and_then(Value::as_str).and_then(|due| due.parse::<Timestamp>().ok());
+    if state == CaseState::Pending.as_str() && due.is_some_and(|due| due <= now) {
+        return DUE.to_owned();
+    }
+    state
 }
 
 /// What is to be said.

@@ -3,14 +3,16 @@
 use super::case::Case;
 use super::error::OverrideError;
 use crate::recorded::Inputs;
-use crate::runtime::Runtime;
+use crate::runtime::{Inner, Runtime};
+use chancery_core::commitment::{CandidateField, Field};
 use chancery_core::ids::ExecutionId;
 use chancery_core::json::Value;
-use chancery_core::statement::{ExecutionState, Reason};
+use chancery_core::log::Kind;
+use chancery_core::statement::{ErasedFields, Erasure, ExecutionState, Reason, Statement};
 use chancery_core::time::Timestamp;
 use chancery_store::{Cursor, DecisionFilter, Order};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Earlier decisions that are shown.
 const EARLIER_MAX: u32 = 10;
@@ -52,10 +54,27 @@ pub enum BriefSignals {
         #[serde(skip_serializing_if = "Option::is_none")]
         candidates: Option<Value>,
     },
-    /// Some were erased, and the rest is not shown without them.
-    Some,
+    /// Some were erased.
+    Some {
+        /// Those that are left, by name.
+        values: BTreeMap<String, Value>,
+        /// The candidates that are left, where the request had some.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        candidates: Option<Vec<BriefCandidate>>,
+        /// The names that were erased, as the erasures have them.
+        erased: BTreeSet<String>,
+    },
     /// All were erased.
     None,
+}
+
+/// A candidate of which nothing was erased.
+#[derive(Clone, Debug, Serialize)]
+pub struct BriefCandidate {
+    /// Its id.
+    pub id: String,
+    /// Its own signals, in canonical form.
+    pub signals: Value,
 }
 
 /// A policy of the version that decided.
@@ -106,7 +125,9 @@ impl Runtime {
             left_ms: case.due.saturating_diff_ms(now),
             signals: match recorded.inputs {
                 Inputs::Full { signals, candidates } => BriefSignals::All { values: signals, candidates },
-                Inputs::Partial => BriefSignals::Some,
+                Inputs::Partial { fields, candidates } => {
+                    left(fields, candidates, inner.erased(execution_id)?)
+                }
                 Inputs::Erased => BriefSignals::None,
             },
             policies: policies.collect(),
@@ -134,4 +155,37 @@ impl Runtime {
         });
         Ok(earlier.collect())
     }
+}
+
+impl Inner {
+    /// The names of signals that erasures took from an execution.
+    fn erased(&self, execution_id: &ExecutionId) -> Result<BTreeSet<String>, OverrideError> {
+        let about = self.store.read(|reader| reader.entries_about(execution_id))?;
+        let mut erased = BTreeSet::new();
+        for entry in about.into_iter().filter(|entry| entry.kind == Kind::Erasure) {
+            let statement = Statement::<Erasure>::parse_unverified(&entry.payload)
+                .map_err(|source| OverrideError::Damaged { index: entry.index, source })?;
+            if let ErasedFields::Names(names) = statement.predicate.fields {
+                erased.extend(names);
+            }
+        }
+        Ok(erased)
+    }
+}
+
+fn left(
+    fields: Vec<Field>,
+    candidates: Option<Vec<CandidateField>>,
+    erased: BTreeSet<String>,
+) -> BriefSignals {
+    let values = fields.into_iter().filter_map(|field| match field {
+        Field::Shown { name, value, .. } => Some((name, value)),
+        Field::Hidden { .. } => None,
+    });
+    let shown = |candidate| match candidate {
+        CandidateField::Shown { id, signals, .. } => Some(BriefCandidate { id, signals }),
+        CandidateField::Hidden { .. } => None,
+    };
+    let candidates = candidates.map(|all| all.into_iter().filter_map(shown).collect());
+    BriefSignals::Some { values: values.collect(), candidates, erased }
 }

@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use super::super::output::foreign;
 
+/// What a case is in whose time is over and that nobody has ended.
+pub(super) const DUE: &str = "due, not yet expired";
+
 /// A member as text within its line; empty where it is not there.
 pub(super) fn text(value: &Value, pointer: &str) -> String {
     foreign(value.pointer(pointer).and_then(Value::as_str).unwrap_or_default())
@@ -46,12 +49,13 @@ pub(super) fn show(brief: &Value) -> String {
         format!("  waits       {}", duration(millis("age_ms"))),
     ];
     if text(brief, "/state") == "pending" {
+        // Whoever opens the log to write ends such a case first; a server does in its own time.
         let left = millis("left_ms");
         let due = text(brief, "/due");
         lines.push(if left > 0 {
             format!("  time left   {}, until {due}", duration(left))
         } else {
-            format!("  time left   none, it ended at {due}")
+            format!("  time left   none: {DUE} since {due}")
         });
     }
     for given in list("/overrides") {
@@ -74,6 +78,27 @@ pub(super) fn show(brief: &Value) -> String {
                 .map(|(name, value)| format!("  {} = {}", foreign(name), foreign(&value.to_string()))),
         ),
         None => lines.push("  erased".to_owned()),
+    }
+    if brief.pointer("/signals/erased").is_some() {
+        let erased = names("/signals/erased");
+        lines.push(format!("  erased: {}", if erased.is_empty() { "others" } else { &erased }));
+    }
+    let candidates = list("/signals/candidates");
+    if !candidates.is_empty() {
+        lines.push("candidates".to_owned());
+    }
+    for candidate in candidates {
+        let own = candidate.get("signals").map(Value::to_string).unwrap_or_default();
+        let id = candidate.get("id").map(Value::to_string).unwrap_or_default();
+        lines.push(format!("  {} {}", foreign(&id), foreign(&own)));
+    }
+    if let Some(labels) = brief.get("labels").and_then(Value::as_object) {
+        lines.push("labels".to_owned());
+        lines.extend(
+            labels
+                .iter()
+                .map(|(name, value)| format!("  {} = {}", foreign(name), foreign(&value.to_string()))),
+        );
     }
     lines.push("why".to_owned());
     for reason in list("/reasons") {
@@ -113,5 +138,43 @@ fn duration(ms: i64) -> String {
         (0, 0) => format!("{minutes} min"),
         (0, hours) => format!("{hours} h {minutes} min"),
         (days, hours) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_and_what_was_erased_is_shown_and_no_line_is_forged() {
+        let brief = json!({
+            "execution_id": "c-1", "state": "pending", "progress": "0 of 1", "left_ms": -1,
+            "due": "2026-03-04T10:00:00.000000Z",
+            "signals": {
+                "left": "some", "values": {"amount": 7}, "erased": ["name", "score\nwhy"],
+                "candidates": [{"id": "x\u{1b}[2K\nwhy", "signals": {"rate": "0.1"}}],
+            },
+            "labels": {"branch": "north\u{202e}"},
+            "overrides": [{"resolution": "reject", "reason": "no\napproved", "reason_code": "\u{9b}2K"}],
+            "reasons": [{"code": "R", "policy": "p", "text": "a\nb"}],
+        });
+        let shown = show(&brief);
+        for line in [
+            "  amount = 7",
+            "  erased: name, score\\u{a}why",
+            "candidates",
+            "  \"x\\u001b[2K\\nwhy\" {\"rate\":\"0.1\"}",
+            "labels",
+            "  branch = \"north\\u{202e}\"",
+            "  time left   none: due, not yet expired since 2026-03-04T10:00:00.000000Z",
+            "  R (p): a\\u{a}b",
+        ] {
+            assert!(shown.lines().any(|shown| shown == line), "no `{line}` in:\n{shown}");
+        }
+        assert!(shown.contains("\\u{9b}2K no\\u{a}approved"), "{shown}");
+        let none = show(&json!({"signals": {"left": "none"}}));
+        assert!(none.lines().any(|line| line == "  erased"), "{none}");
     }
 }

@@ -193,14 +193,17 @@ pub struct OverrideBrief {
 /// What is left of the recorded signals.
 #[derive(Debug, ToSchema)]
 pub struct OverrideSignals {
-    /// `all`, `some` (the rest was erased and these are not shown) or `none`.
+    /// `all`, `some` (the rest was erased) or `none`.
     pub left: String,
-    /// The signals by name, where all are left.
+    /// The signals that are left, by name.
     #[schema(required = false)]
     pub values: Option<Value>,
-    /// The candidates, where the request had some and all is left.
+    /// The candidates that are left, where the request had some.
     #[schema(required = false)]
     pub candidates: Option<Value>,
+    /// The names of the signals that were erased, where some are left.
+    #[schema(required = false)]
+    pub erased: Option<Vec<String>>,
 }
 
 /// A policy as it was written.

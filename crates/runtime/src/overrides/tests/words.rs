@@ -1,7 +1,10 @@
-//! What an approver says is read at other people's terminals.
+//! What an approver says is read at other people's terminals, and what is left of erased signals is shown.
 
 use super::world::{World, approval, id};
 use crate::failure::{Cause, Failure as _};
+use crate::testing::{erase, other_key};
+use chancery_core::key::Signer as _;
+use chancery_core::keyring::Role;
 
 #[test]
 fn words_that_steer_a_terminal_are_not_given_to_sign() {
@@ -29,4 +32,20 @@ fn words_that_steer_a_terminal_are_not_given_to_sign() {
         assert!(refused.to_string().contains(named), "no {named} in {refused}");
     }
     assert!(draft("Invoices seen.\nPhotographs, too.", "DOCS_SEEN").is_ok());
+}
+
+#[test]
+fn of_erased_signals_their_names_are_shown_and_the_others_with_their_values() {
+    let world = World::new();
+    world.refer("c-1");
+    world.rotate(|keyring| {
+        let mut officer = keyring.keys.last().unwrap().clone();
+        officer.key = other_key().public_key().clone();
+        (officer.roles, officer.subject) = (vec![Role::Erasure], "privacy".to_owned());
+        keyring.keys.push(officer);
+    });
+    erase(&world.runtime, &world.log, "c-1", &["score"]);
+    let brief = world.runtime.override_brief(&id("c-1")).unwrap();
+    let shown = serde_json::to_value(&brief.signals).unwrap();
+    assert_eq!(shown, serde_json::json!({"left": "some", "values": {"amount": 20_000}, "erased": ["score"]}));
 }
