@@ -46,10 +46,10 @@ fn old_decisions_are_verified_once_and_the_auditors_sql_sees_it() {
     );
     let said = ask(&home, &["verification", "backfill"]).expect(6);
     assert!(
-        said.stdout
+        said.out
             .contains("done: 40 of 40 decisions have a verification: 0 verified, 0 failed, 40 incomplete"),
         "{}",
-        said.stdout
+        said.out
     );
     assert_eq!(numbers(&home.database(), "SELECT count(*) FROM verifications"), [Some(40)], "once each");
     // No build is named on a log for tests: that is not known, and so is the whole.
