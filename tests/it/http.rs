@@ -121,7 +121,8 @@ fn a_second_process_on_the_same_log_is_refused_and_reading_is_not() {
     let home = Home::new();
     let server = Server::start(home.path());
     post(&format!("{}/v1/decisions", server.url), claim("claim-1").to_string().as_bytes());
-    let said = run(&mut chancery(home.path()), ["decide", "claim-approval", "--signals", "chancery.toml"]);
+    std::fs::write(home.file("signals.json"), claim_signals().to_string()).unwrap();
+    let said = run(&mut chancery(home.path()), ["decide", "claim-approval", "--signals", "signals.json"]);
     assert!(said.code != 0 && said.err.contains("in use"), "{said:?}");
     let list = run(&mut chancery(home.path()), ["decision", "list", "-o", "json"]).expect(0).json();
     assert_eq!(list[0]["execution_id"], "claim-1");
