@@ -25,8 +25,8 @@ mod root;
 mod version;
 
 pub use draft::{
-    Change, DraftError, ISSUED_AGO_MAX_MS, ISSUED_AHEAD_MAX_MS, Moment, Objection, ROOT_KEYS_MAX, VALIDITY_MAX_MS,
-    review_first,
+    Change, DraftError, ISSUED_AGO_MAX_MS, ISSUED_AHEAD_MAX_MS, Moment, Objection, ROOT_KEYS_MAX,
+    VALIDITY_MAX_MS, review_first,
 };
 pub use role::{ParseRoleError, Role};
 pub use root::{RootPub, RootPubError};

@@ -134,7 +134,9 @@ impl Runtime {
         let same_version = loaded.hash == recorded.loaded.hash;
         let (signals, candidates) = match &recorded.inputs {
             Inputs::Full { signals, candidates } => (signals, candidates.as_ref()),
-            Inputs::Partial { .. } => return Ok(Some(recorded.not_replayable(PARTIAL, Vec::new(), same_version))),
+            Inputs::Partial { .. } => {
+                return Ok(Some(recorded.not_replayable(PARTIAL, Vec::new(), same_version)));
+            }
             Inputs::Erased => return Ok(Some(recorded.not_replayable(ERASED, Vec::new(), same_version))),
         };
         let statement = &recorded.statement;

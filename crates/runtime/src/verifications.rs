@@ -29,7 +29,8 @@ use chancery_core::statement::{
 };
 use chancery_core::time::Timestamp;
 use chancery_store::{
-    Body, Cursor, NewVerification, Rejected, StoreError, SubmitError, Unverified, VerdictCounts, VerificationRow,
+    Body, Cursor, NewVerification, Rejected, StoreError, SubmitError, Unverified, VerdictCounts,
+    VerificationRow,
 };
 use chancery_verify::{Ask, CheckId, Report, VERIFIER};
 use serde::{Deserialize, Serialize};

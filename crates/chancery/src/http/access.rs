@@ -271,9 +271,7 @@ fn admit(state: &State, access: Access, headers: &HeaderMap) -> Result<Option<Id
     };
     let identity = options.authentication.identify(headers)?;
     match roles {
-        Some(roles) if !roles.iter().any(|role| identity.roles.contains(role)) => {
-            Err(lacking())
-        }
+        Some(roles) if !roles.iter().any(|role| identity.roles.contains(role)) => Err(lacking()),
         _ => Ok(Some(identity)),
     }
 }

@@ -144,7 +144,12 @@ const PROBLEMS: &[Listed] = &[
     named(409, "policy.not_in_force", &["decide"], "another version is in force"),
     named(409, "bundle.published", &["publishPolicy"], "the version was published with other content"),
     named(409, "activation.previous", &["activatePolicy"], "something else was put in force meanwhile"),
-    named(409, "activation.in_force", &["activatePolicy"], "just this is in force, put there with the same key"),
+    named(
+        409,
+        "activation.in_force",
+        &["activatePolicy"],
+        "just this is in force, put there with the same key",
+    ),
     named(409, "log.refused", &["activatePolicy"], "this statement is recorded already"),
     named(
         409,

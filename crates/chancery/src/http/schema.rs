@@ -4,17 +4,17 @@
 mod decisions;
 mod events;
 mod explaining;
+mod lineage;
 mod origins;
 mod overrides;
-mod lineage;
 mod policies;
 mod records;
 
 pub use decisions::*;
 pub use events::*;
 pub use explaining::*;
+pub use lineage::*;
 pub use origins::*;
 pub use overrides::*;
-pub use lineage::*;
 pub use policies::*;
 pub use records::*;
