@@ -68,7 +68,7 @@ impl Default for Home {
 }
 
 /// Copies files with their modes, folder by folder.
-pub(crate) fn copy_folder(from: &Path, to: &Path) {
+pub fn copy_folder(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());

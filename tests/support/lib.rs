@@ -13,6 +13,7 @@ pub mod bench;
 pub mod build;
 pub mod data;
 pub mod home;
+pub mod postgres;
 pub mod program;
 pub mod server;
 pub mod skip;

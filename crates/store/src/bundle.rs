@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use chancery_core::digest::{BundleHash, RootHash};
 use chancery_core::ids::{PolicyId, PolicyVersion};
 use chancery_core::time::Timestamp;
-use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
 
-use crate::connection::in_write_transaction;
+use crate::database::{Begin, RunQuery as _};
 use crate::error::StoreError;
 use crate::open::Store;
 use crate::read::Reader;
@@ -69,7 +69,7 @@ impl Store {
     pub fn publish_bundle(&self, bundle: StoredBundle, now: Timestamp) -> Result<bool, StoreError> {
         let tenant = self.settings().tenant.clone();
         self.on_writer(move |connection| {
-            in_write_transaction(connection, |connection| {
+            connection.transaction(Begin::Write, |connection| {
                 let published: Option<String> = bundles::table
                     .filter(bundles::tenant.eq(tenant.as_str()))
                     .filter(bundles::policy_id.eq(bundle.policy_id.as_str()))
@@ -137,7 +137,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let tenant = self.settings().tenant.clone();
         self.on_writer(move |connection| {
-            in_write_transaction(connection, |connection| {
+            connection.transaction(Begin::Write, |connection| {
                 if let Some(stored) = Reader::new(connection, &tenant).checkpoint_at(size)? {
                     return if stored.note == note && stored.root_hash == root_hash {
                         Ok(false)
@@ -175,7 +175,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let tenant = self.settings().tenant.clone();
         self.on_writer(move |connection| {
-            in_write_transaction(connection, |connection| {
+            connection.transaction(Begin::Write, |connection| {
                 if Reader::new(connection, &tenant).tenant_key(&purpose)?.is_some() {
                     return Err(StoreError::TenantKeyStored { purpose });
                 }

@@ -1,17 +1,20 @@
-//! Connections to the database file: how they are opened and set, and the pool that reads.
+//! Where the database is, how connections to it are opened and set, and the pool that reads.
 //!
-//! The writer's connection is set to lose nothing: WAL, `synchronous=FULL`, foreign keys, no checkpoint on the
+//! SQLite: the writer's connection is set to lose nothing: WAL, `synchronous=FULL`, foreign keys, no checkpoint on the
 //! commit path. The others are `query_only`.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use chancery_core::ids::TenantId;
 use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection as _, ConnectionError, QueryableByName, RunQueryDsl as _, SqliteConnection};
 
-use crate::error::StoreError;
+use crate::database::Connection;
+use crate::error::{Class, StoreError};
+use crate::postgres::PostgresUrl;
 
 /// `CHNC`: says that a SQLite file is a Chancery store.
 pub(crate) const APPLICATION_ID: i64 = 0x4348_4E43;
@@ -39,6 +42,32 @@ struct Number {
 struct Word {
     #[diesel(sql_type = Text)]
     value: String,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A tenant's part of a server's database.
+    Postgres(Box<PostgresUrl>, TenantId),
+}
+
+impl Source {
+    /// Whether other processes may write, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(..))
+    }
+
+    /// A new connection.
+    pub(crate) fn connect(&self, purpose: Purpose, timeout_ms: u32) -> Result<Connection, StoreError> {
+        match self {
+            Self::Sqlite(path) => establish(path, purpose, timeout_ms).map(Connection::Sqlite),
+            Self::Postgres(url, tenant) => url
+                .connect(tenant, purpose, timeout_ms)
+                .map(|connection| Connection::Postgres(Box::new(connection))),
+        }
+    }
 }
 
 /// Opens the file; nothing is read from it yet.
@@ -77,24 +106,6 @@ pub(crate) fn execute(
     sql: &str,
 ) -> Result<(), StoreError> {
     connection.batch_execute(sql).map_err(|error| StoreError::database(doing, error))
-}
-
-/// Runs `work` between BEGIN IMMEDIATE and COMMIT; when it fails, nothing of it stays.
-///
-/// SQLite ends a transaction by itself when the disk is full. Diesel then fails to roll back and would report
-/// that instead of the reason.
-pub(crate) fn in_write_transaction<T>(
-    connection: &mut SqliteConnection,
-    work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let mut reason = None;
-    let done = connection.immediate_transaction(|connection| {
-        work(connection).map_err(|error| {
-            reason = Some(error);
-            StoreError::Stopped
-        })
-    });
-    done.map_err(|error| reason.unwrap_or(error))
 }
 
 /// A single integer; the column is named `value`.
@@ -138,7 +149,7 @@ fn uri(path: &Path, mode: &str) -> Result<String, StoreError> {
 
 /// Read connections, opened as they are needed, at most so many.
 pub(crate) struct Pool {
-    path: std::path::PathBuf,
+    source: Source,
     busy_timeout_ms: u32,
     max: usize,
     idle: Mutex<Idle>,
@@ -147,40 +158,37 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    connections: Vec<SqliteConnection>,
+    connections: Vec<Connection>,
     opened: usize,
 }
 
 impl Pool {
-    pub(crate) fn new(path: &Path, max: usize, busy_timeout_ms: u32) -> Self {
-        Self {
-            path: path.to_owned(),
-            busy_timeout_ms,
-            max: max.max(1),
-            idle: Mutex::default(),
-            returned: Condvar::new(),
-        }
+    pub(crate) fn new(source: Source, max: usize, busy_timeout_ms: u32) -> Self {
+        Self { source, busy_timeout_ms, max: max.max(1), idle: Mutex::default(), returned: Condvar::new() }
     }
 
     /// A connection of its own, outside the pool, for what is held long.
-    pub(crate) fn open(&self) -> Result<SqliteConnection, StoreError> {
-        establish(&self.path, Purpose::Read, self.busy_timeout_ms)
+    pub(crate) fn open(&self) -> Result<Connection, StoreError> {
+        self.source.connect(Purpose::Read, self.busy_timeout_ms)
     }
 
     /// Runs `work` with a connection, waiting until one is free.
     pub(crate) fn with<T>(
         &self,
-        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut connection = self.take()?;
         // A panic in `work` drops the connection (and its transaction); the guard gives the place back.
         let mut place = Place { pool: self, connection: None };
         let result = work(&mut connection);
-        place.connection = Some(connection);
+        // A connection that may be lost is not used again.
+        if result.as_ref().err().is_none_or(|error| error.class() != Class::Unavailable) {
+            place.connection = Some(connection);
+        }
         result
     }
 
-    fn take(&self) -> Result<SqliteConnection, StoreError> {
+    fn take(&self) -> Result<Connection, StoreError> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(connection) = idle.connections.pop() {
@@ -202,7 +210,7 @@ impl Pool {
 /// Gives a connection, or at least its place, back to the pool.
 struct Place<'a> {
     pool: &'a Pool,
-    connection: Option<SqliteConnection>,
+    connection: Option<Connection>,
 }
 
 impl Drop for Place<'_> {
@@ -250,7 +258,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.db");
         drop(establish(&path, Purpose::Create, 100).unwrap());
-        let pool = Pool::new(&path, 1, 100);
+        let pool = Pool::new(Source::Sqlite(path), 1, 100);
         for _ in 0..3 {
             let failed: Result<(), _> = pool.with(|_| Err(StoreError::WriterGone));
             assert!(failed.is_err());

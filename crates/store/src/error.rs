@@ -98,10 +98,10 @@ pub enum StoreError {
     },
 
     /// The store was initialised before.
-    #[error("`{path}` is a store already: choose another path", path = path.display())]
+    #[error("`{store}` is a store already: choose another place")]
     AlreadyInitialised {
-        /// The database file.
-        path: PathBuf,
+        /// The database file, or database and tenant.
+        store: String,
     },
     /// A published version has other content.
     #[error(
@@ -129,11 +129,14 @@ pub enum StoreError {
     },
 
     /// There is no database there.
-    #[error("there is no store at `{path}`", path = path.display())]
+    #[error("there is no store at `{store}`")]
     NotThere {
-        /// The database file.
-        path: PathBuf,
+        /// The database file, or database and tenant.
+        store: String,
     },
+    /// A database on a server has many tenants.
+    #[error("a database on a server has a log for each tenant, and none was named")]
+    WhichTenant,
     /// The file is something else.
     #[error("`{path}` is not a Chancery store", path = path.display())]
     Foreign {
@@ -196,6 +199,7 @@ impl StoreError {
             | Self::CheckpointStored { .. }
             | Self::TenantKeyStored { .. } => Class::Conflict,
             Self::NotThere { .. }
+            | Self::WhichTenant
             | Self::Foreign { .. }
             | Self::Newer { .. }
             | Self::Path { .. }
@@ -203,6 +207,11 @@ impl StoreError {
             | Self::Cursor { .. }
             | Self::OutOfRange { .. } => Class::Caller,
         }
+    }
+
+    /// Whether a server may have done what was asked all the same: it failed, or its answer was lost.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        matches!(self, Self::Database { .. } | Self::Busy)
     }
 
     /// Sorts a database error by SQLite's fixed texts, which diesel passes on without the result code.

@@ -23,12 +23,15 @@
 mod bundle;
 mod checkpointer;
 mod connection;
+mod database;
 mod decision;
 mod entry;
 mod error;
 mod hook;
+mod location;
 mod lock;
 mod open;
+mod postgres;
 mod read;
 mod reject;
 mod schema;
@@ -51,11 +54,13 @@ pub use self::entry::{
 };
 pub use self::error::{Class, StoreError};
 pub use self::hook::{OnStep, Step, StepHook};
+pub use self::location::Location;
 pub use self::open::{Clock, Options, Settings, Store};
+pub use self::postgres::{PostgresUrl, PostgresUrlError};
 pub use self::read::{
     Activation, BuildIdentityRecord, CaseRecord, Columns, Entry, EventRow, Head, InForce, Reader,
-    StoredCheckpoint, StoredOpening, TenantKey, Unverified, VerificationFilter, VerificationPage,
-    VerdictCounts, VerificationRow,
+    StoredCheckpoint, StoredOpening, TenantKey, Unverified, VerdictCounts, VerificationFilter,
+    VerificationPage, VerificationRow,
 };
 pub use self::reject::{Rejected, SubmitError};
 pub use self::snapshot::{ENTRIES_PAGE, Entries, Selected, Snapshot};

@@ -1,24 +1,28 @@
 //! Opening a store, and the store itself.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use chancery_core::ids::TenantId;
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
-use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection,
-};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use diesel::backend::Backend;
+use diesel::connection::SimpleConnection as _;
+use diesel::migration::MigrationSource;
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, SqliteConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tokio::sync::watch;
 
 use crate::checkpointer::Checkpointer;
-use crate::connection::{self, APPLICATION_ID, Pool, Purpose};
+use crate::connection::{self, APPLICATION_ID, Pool, Purpose, Source};
+use crate::database::{Begin, Connection, RunQuery as _};
 use crate::entry::{Appended, NewEntry};
 use crate::error::StoreError;
 use crate::hook::StepHook;
+use crate::location::Location;
 use crate::lock::Lock;
+use crate::postgres::{Postgres, PostgresUrl};
 use crate::read::{Head, Reader};
 use crate::reject::SubmitError;
 use crate::schema::{log_head, settings};
@@ -28,6 +32,9 @@ use crate::writer::{Ticket, Writer};
 
 /// The schema, in the order of the folders' names.
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
+
+/// The same for PostgreSQL, under the same names.
+const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 
 /// The page size of a new file: a statement of some KiB fits into a page with others, and twice SQLite's default
 /// halves the writes of a commit.
@@ -98,7 +105,7 @@ pub struct Store {
     _checkpointer: Option<Checkpointer>,
     pool: Pool,
     settings: Settings,
-    path: PathBuf,
+    source: Source,
     _lock: Option<Lock>,
 }
 
@@ -125,12 +132,13 @@ impl Store {
         )?;
         use_wal(&mut connection)?;
         limit(&mut connection, &options)?;
-        migrate(&mut connection)?;
-        if read_settings(&mut connection)?.is_some() {
-            return Err(StoreError::AlreadyInitialised { path: path.to_owned() });
+        migrate(&mut connection, MIGRATIONS)?;
+        let mut connection = Connection::Sqlite(connection);
+        if read_settings(&mut connection, None)?.is_some() {
+            return Err(StoreError::AlreadyInitialised { store: path.display().to_string() });
         }
         insert_settings(&mut connection, wanted, (options.clock)())?;
-        Self::start(path, connection, options, lock)
+        Self::start(Source::Sqlite(path.to_owned()), connection, options, Some(lock))
     }
 
     /// Opens the store at `path`, migrating it if this program is newer.
@@ -145,9 +153,84 @@ impl Store {
         must_be_writable(path)?;
         check_identity(&mut inspect(path, options.busy_timeout_ms)?, path)?;
         let lock = Lock::take(path)?;
-        let mut connection = open_for_writing(path, &options)?;
-        migrate(&mut connection)?;
-        Self::start(path, connection, options, lock)
+        let source = Source::Sqlite(path.to_owned());
+        let mut connection = open_file_for_writing(path, &options)?;
+        migrate(&mut connection, MIGRATIONS)?;
+        Self::start(source, Connection::Sqlite(connection), options, Some(lock))
+    }
+
+    /// Makes a store, whichever of the two it is.
+    ///
+    /// # Errors
+    /// As [`Store::create`] and [`Store::create_postgres`].
+    pub fn create_at(location: &Location, wanted: &Settings, options: Options) -> Result<Self, StoreError> {
+        match location {
+            Location::File(path) => Self::create(path, wanted, options),
+            Location::Server(url) => Self::create_postgres(url, wanted, options),
+        }
+    }
+
+    /// Opens a store, whichever of the two it is; `tenant` says which log of a server is meant.
+    ///
+    /// # Errors
+    /// As [`Store::open`] and [`Store::open_postgres`]; [`StoreError::WhichTenant`].
+    pub fn open_at(
+        location: &Location,
+        tenant: Option<&TenantId>,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        match location {
+            Location::File(path) => Self::open(path, options),
+            Location::Server(url) => {
+                Self::open_postgres(url, tenant.ok_or(StoreError::WhichTenant)?, options)
+            }
+        }
+    }
+
+    /// Opens a store for reading alone, whichever of the two it is.
+    ///
+    /// # Errors
+    /// As [`Store::open_reading`] and [`Store::open_postgres_reading`]; [`StoreError::WhichTenant`].
+    pub fn open_reading_at(
+        location: &Location,
+        tenant: Option<&TenantId>,
+        options: &Options,
+    ) -> Result<Self, StoreError> {
+        match location {
+            Location::File(path) => Self::open_reading(path, options),
+            Location::Server(url) => {
+                Self::open_postgres_reading(url, tenant.ok_or(StoreError::WhichTenant)?, options)
+            }
+        }
+    }
+
+    /// Makes a tenant's log in a PostgreSQL database, which is migrated first where that is needed.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyInitialised`], [`StoreError::Newer`], and what the server refuses.
+    pub fn create_postgres(
+        url: &PostgresUrl,
+        wanted: &Settings,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        let source = Source::Postgres(Box::new(url.clone()), wanted.tenant.clone());
+        let mut connection = migrated(url, &wanted.tenant, &options)?;
+        if read_settings(&mut connection, Some(&wanted.tenant))?.is_some() {
+            return Err(StoreError::AlreadyInitialised { store: format!("{url}, tenant {}", wanted.tenant) });
+        }
+        insert_settings(&mut connection, wanted, (options.clock)())?;
+        Self::start(source, connection, options, None)
+    }
+
+    /// Opens a tenant's log in a PostgreSQL database, which is migrated first where that is needed. Any number of
+    /// processes may have it open.
+    ///
+    /// # Errors
+    /// [`StoreError::NotThere`], [`StoreError::Newer`], [`StoreError::Corrupt`], and what the server refuses.
+    pub fn open_postgres(url: &PostgresUrl, tenant: &TenantId, options: Options) -> Result<Self, StoreError> {
+        let source = Source::Postgres(Box::new(url.clone()), tenant.clone());
+        let connection = migrated(url, tenant, &options)?;
+        Self::start(source, connection, options, None)
     }
 
     /// Opens the store at `path` for reading alone, beside a process that writes. Nothing is locked or migrated;
@@ -159,32 +242,47 @@ impl Store {
         must_be_there(path)?;
         let mut connection = inspect(path, options.busy_timeout_ms)?;
         check_identity(&mut connection, path)?;
-        check_known(&mut connection)?;
-        let settings =
-            read_settings(&mut connection)?.ok_or_else(|| StoreError::NotThere { path: path.to_owned() })?;
-        let pool = Pool::new(path, options.read_connections, options.busy_timeout_ms);
-        Ok(Self { writer: None, _checkpointer: None, pool, settings, path: path.to_owned(), _lock: None })
+        check_known(&mut connection, &MIGRATIONS)?;
+        Self::reading(Source::Sqlite(path.to_owned()), &mut Connection::Sqlite(connection), options)
+    }
+
+    /// Opens a tenant's log in a PostgreSQL database for reading alone.
+    ///
+    /// # Errors
+    /// As [`Store::open_postgres`].
+    pub fn open_postgres_reading(
+        url: &PostgresUrl,
+        tenant: &TenantId,
+        options: &Options,
+    ) -> Result<Self, StoreError> {
+        let mut connection = url.connect(tenant, Purpose::Read, options.busy_timeout_ms)?;
+        check_known_to_read(&mut connection)?;
+        let source = Source::Postgres(Box::new(url.clone()), tenant.clone());
+        Self::reading(source, &mut Connection::Postgres(Box::new(connection)), options)
+    }
+
+    fn reading(source: Source, connection: &mut Connection, options: &Options) -> Result<Self, StoreError> {
+        let settings = settings_of(connection, &source)?;
+        let pool = Pool::new(source.clone(), options.read_connections, options.busy_timeout_ms);
+        Ok(Self { writer: None, _checkpointer: None, pool, settings, source, _lock: None })
     }
 
     fn start(
-        path: &Path,
-        mut connection: SqliteConnection,
+        source: Source,
+        mut connection: Connection,
         options: Options,
-        lock: Lock,
+        lock: Option<Lock>,
     ) -> Result<Self, StoreError> {
-        let settings =
-            read_settings(&mut connection)?.ok_or_else(|| StoreError::NotThere { path: path.to_owned() })?;
-        let pool = Pool::new(path, options.read_connections, options.busy_timeout_ms);
-        let checkpointer = Checkpointer::start(path, &options)?;
-        let writer = Writer::start(connection, path, settings.clone(), options, checkpointer.handle())?;
-        Ok(Self {
-            writer: Some(writer),
-            _checkpointer: Some(checkpointer),
-            pool,
-            settings,
-            path: path.to_owned(),
-            _lock: Some(lock),
-        })
+        let settings = settings_of(&mut connection, &source)?;
+        let pool = Pool::new(source.clone(), options.read_connections, options.busy_timeout_ms);
+        let checkpointer = match &source {
+            Source::Sqlite(path) => Some(Checkpointer::start(path, &options)?),
+            Source::Postgres(..) => None,
+        };
+        // Without a checkpointer nobody listens to the bell.
+        let bell = checkpointer.as_ref().map_or_else(Arc::default, Checkpointer::handle);
+        let writer = Writer::start(connection, source.clone(), settings.clone(), options, bell)?;
+        Ok(Self { writer: Some(writer), _checkpointer: checkpointer, pool, settings, source, _lock: lock })
     }
 
     /// Which log this is.
@@ -193,10 +291,13 @@ impl Store {
         &self.settings
     }
 
-    /// The database file.
+    /// The database file; none for a database on a server.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn path(&self) -> Option<&Path> {
+        match &self.source {
+            Source::Sqlite(path) => Some(path),
+            Source::Postgres(..) => None,
+        }
     }
 
     /// Hands a record to the log writer and waits for its answer.
@@ -259,7 +360,7 @@ impl Store {
         work: impl FnOnce(&mut Reader<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.pool.with(|connection| {
-            in_read_transaction(connection, |connection| {
+            connection.transaction(Begin::Read, |connection| {
                 work(&mut Reader::new(connection, &self.settings.tenant))
             })
         })
@@ -278,7 +379,7 @@ impl Store {
     /// Runs `work` on the writer's thread between two batches.
     pub(crate) fn on_writer<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writer()?.run(work)
     }
@@ -288,19 +389,27 @@ impl Store {
     }
 }
 
-/// Runs `work` between BEGIN and COMMIT of a transaction that only reads.
-pub(crate) fn in_read_transaction<T>(
-    connection: &mut SqliteConnection,
-    work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    diesel::Connection::transaction(connection, work)
+/// A connection for writing to a database that has the newest schema.
+fn migrated(url: &PostgresUrl, tenant: &TenantId, options: &Options) -> Result<Connection, StoreError> {
+    let mut connection = url.connect(tenant, Purpose::Write, options.busy_timeout_ms)?;
+    // One process migrates, the others wait and find it done.
+    let lock = format!("SELECT pg_advisory_lock({APPLICATION_ID})");
+    let unlock = format!("SELECT pg_advisory_unlock({APPLICATION_ID})");
+    let run = |connection: &mut Postgres, sql: &str| {
+        connection.batch_execute(sql).map_err(|error| StoreError::database("wait for a migration", error))
+    };
+    run(&mut connection, &lock)?;
+    let done = migrate(&mut connection, POSTGRES_MIGRATIONS);
+    run(&mut connection, &unlock)?;
+    done?;
+    Ok(Connection::Postgres(Box::new(connection)))
 }
 
 fn must_be_there(path: &Path) -> Result<(), StoreError> {
     match fs::metadata(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(StoreError::NotThere { path: path.to_owned() })
+            Err(StoreError::NotThere { store: path.display().to_string() })
         }
         Err(source) => Err(StoreError::Io { doing: "read", path: path.to_owned(), source }),
     }
@@ -352,7 +461,14 @@ fn check_identity(connection: &mut SqliteConnection, path: &Path) -> Result<(), 
 }
 
 /// The writer's connection.
-pub(crate) fn open_for_writing(path: &Path, options: &Options) -> Result<SqliteConnection, StoreError> {
+pub(crate) fn open_for_writing(source: &Source, options: &Options) -> Result<Connection, StoreError> {
+    match source {
+        Source::Sqlite(path) => open_file_for_writing(path, options).map(Connection::Sqlite),
+        Source::Postgres(..) => source.connect(Purpose::Write, options.busy_timeout_ms),
+    }
+}
+
+fn open_file_for_writing(path: &Path, options: &Options) -> Result<SqliteConnection, StoreError> {
     let mut connection = connection::establish(path, Purpose::Write, options.busy_timeout_ms)?;
     use_wal(&mut connection)?;
     limit(&mut connection, options)?;
@@ -384,8 +500,14 @@ fn limit(connection: &mut SqliteConnection, options: &Options) -> Result<(), Sto
 }
 
 /// Refuses a store that a newer program has changed.
-fn check_known(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let known = diesel::migration::MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS)
+fn check_known<DB: Backend>(
+    connection: &mut impl MigrationHarness<DB>,
+    migrations: &EmbeddedMigrations,
+) -> Result<(), StoreError>
+where
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    let known = MigrationSource::<DB>::migrations(migrations)
         .map_err(|source| StoreError::Database { doing: "read the migrations", source })?;
     let applied = connection
         .applied_migrations()
@@ -398,9 +520,39 @@ fn check_known(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     }
 }
 
-fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    check_known(connection)?;
-    connection.run_pending_migrations(MIGRATIONS).map_err(|source| {
+/// The same for a connection that may not write, not even the table of migrations that diesel makes where there is none.
+fn check_known_to_read(connection: &mut Postgres) -> Result<(), StoreError> {
+    #[derive(diesel::QueryableByName)]
+    struct Applied {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        version: String,
+    }
+    let doing = "read the applied migrations";
+    let applied: Vec<Applied> = diesel::RunQueryDsl::load(
+        diesel::sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version"),
+        connection,
+    )
+    .map_err(|error| StoreError::database(doing, error))?;
+    let known = MigrationSource::<diesel::pg::Pg>::migrations(&POSTGRES_MIGRATIONS)
+        .map_err(|source| StoreError::Database { doing, source })?;
+    let unknown = applied.into_iter().find(|applied| {
+        !known.iter().any(|migration| migration.name().version().to_string() == applied.version)
+    });
+    match unknown {
+        Some(applied) => Err(StoreError::Newer { migration: applied.version }),
+        None => Ok(()),
+    }
+}
+
+fn migrate<DB: Backend>(
+    connection: &mut impl MigrationHarness<DB>,
+    migrations: EmbeddedMigrations,
+) -> Result<(), StoreError>
+where
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    check_known(connection, &migrations)?;
+    connection.run_pending_migrations(migrations).map_err(|source| {
         // A full disk or a read-only file is told apart here as well; the migration's own error only wraps it.
         StoreError::from_message(&source.to_string())
             .unwrap_or(StoreError::Database { doing: "migrate the schema", source })
@@ -408,12 +560,29 @@ fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn read_settings(connection: &mut SqliteConnection) -> Result<Option<Settings>, StoreError> {
-    let row: Option<(String, String, String)> = settings::table
-        .select((settings::tenant, settings::log_origin, settings::environment))
-        .get_result(connection)
-        .optional()
-        .map_err(|error| StoreError::database("read the settings", error))?;
+fn settings_of(connection: &mut Connection, source: &Source) -> Result<Settings, StoreError> {
+    let (tenant, store) = match source {
+        Source::Sqlite(path) => (None, path.display().to_string()),
+        Source::Postgres(url, tenant) => (Some(tenant), format!("{url}, tenant {tenant}")),
+    };
+    read_settings(connection, tenant)?.ok_or(StoreError::NotThere { store })
+}
+
+/// The settings of the tenant, or of the only one.
+fn read_settings(
+    connection: &mut Connection,
+    tenant: Option<&TenantId>,
+) -> Result<Option<Settings>, StoreError> {
+    let columns = (settings::tenant, settings::log_origin, settings::environment);
+    let row: Option<(String, String, String)> = match tenant {
+        Some(tenant) => settings::table
+            .filter(settings::tenant.eq(tenant.as_str()))
+            .select(columns)
+            .get_result(connection)
+            .optional(),
+        None => settings::table.select(columns).get_result(connection).optional(),
+    }
+    .map_err(|error| StoreError::database("read the settings", error))?;
     let Some((tenant, log_origin, environment)) = row else { return Ok(None) };
     Ok(Some(Settings {
         environment: from_word("settings", &tenant, &environment)?,
@@ -423,13 +592,9 @@ fn read_settings(connection: &mut SqliteConnection) -> Result<Option<Settings>, 
 }
 
 /// The settings and the empty log, together.
-fn insert_settings(
-    connection: &mut SqliteConnection,
-    wanted: &Settings,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+fn insert_settings(connection: &mut Connection, wanted: &Settings, now: Timestamp) -> Result<(), StoreError> {
     let tenant = wanted.tenant.as_str();
-    diesel::Connection::transaction(connection, |connection| {
+    connection.transaction(Begin::Write, |connection| {
         diesel::insert_into(settings::table)
             .values((
                 settings::tenant.eq(tenant),
@@ -450,5 +615,4 @@ fn insert_settings(
             .execute(connection)?;
         Ok(())
     })
-    .map_err(|error: diesel::result::Error| StoreError::database("write the settings", error))
 }

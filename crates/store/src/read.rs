@@ -23,25 +23,28 @@ use chancery_core::ids::{PolicyId, PolicyVersion, TenantId};
 use chancery_core::log::Kind;
 use chancery_core::merkle;
 use chancery_core::time::Timestamp;
-use diesel::SqliteConnection;
 
+use crate::database::Connection;
 use crate::entry::EncryptedOpening;
 
 pub(crate) use self::decisions::known_decision;
-pub(crate) use self::log::{frontier, head, right_edge};
+pub(crate) use self::entries::recorded_since;
+pub(crate) use self::log::{frontier, head, leaves, lock_head, right_edge};
 pub use self::overrides::CaseRecord;
 pub use self::rows::{Columns, EventRow};
-pub use self::verifications::{Unverified, VerdictCounts, VerificationFilter, VerificationPage, VerificationRow};
+pub use self::verifications::{
+    Unverified, VerdictCounts, VerificationFilter, VerificationPage, VerificationRow,
+};
 
 /// Reads inside one transaction: see [`Store::read`](crate::Store::read) and
 /// [`Snapshot::read`](crate::Snapshot::read).
 pub struct Reader<'a> {
-    pub(crate) connection: &'a mut SqliteConnection,
+    pub(crate) connection: &'a mut Connection,
     pub(crate) tenant: &'a TenantId,
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(connection: &'a mut SqliteConnection, tenant: &'a TenantId) -> Self {
+    pub(crate) fn new(connection: &'a mut Connection, tenant: &'a TenantId) -> Self {
         Self { connection, tenant }
     }
 }

@@ -5,9 +5,8 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use chancery_core::ids::TenantId;
-use diesel::SqliteConnection;
 
-use crate::connection::execute;
+use crate::database::{Begin, Connection};
 use crate::decision::DecisionFilter;
 use crate::error::StoreError;
 use crate::read::{Entry, Head, Reader};
@@ -17,15 +16,15 @@ pub const ENTRIES_PAGE: u64 = 256;
 
 /// See [`Store::snapshot`](crate::Store::snapshot).
 pub struct Snapshot {
-    connection: Mutex<SqliteConnection>,
+    connection: Mutex<Connection>,
     tenant: TenantId,
     head: Head,
 }
 
 impl Snapshot {
-    pub(crate) fn begin(mut connection: SqliteConnection, tenant: TenantId) -> Result<Self, StoreError> {
+    pub(crate) fn begin(mut connection: Connection, tenant: TenantId) -> Result<Self, StoreError> {
         // The transaction begins with the first read, which is the head's. It ends with the connection.
-        execute(&mut connection, "begin a snapshot", "BEGIN")?;
+        connection.begin(Begin::Read)?;
         let head = Reader::new(&mut connection, &tenant).head()?;
         Ok(Self { connection: Mutex::new(connection), tenant, head })
     }

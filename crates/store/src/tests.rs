@@ -1,9 +1,10 @@
-//! Tests of the store on real SQLite files.
+//! Tests of the store, on real SQLite files and a real PostgreSQL.
 
 mod append;
 mod crash;
 mod kinds;
 mod opening;
+mod postgres;
 mod reading;
 mod schema;
 mod support;

@@ -12,27 +12,28 @@
 
 mod admit;
 mod batch;
+mod bulk;
 mod cases;
 mod rows;
 mod state;
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
-use diesel::SqliteConnection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::state::State;
 use crate::checkpointer::Bell;
+use crate::connection::Source;
+use crate::database::Connection;
 use crate::entry::{Appended, Body, NewEntry, PAYLOAD_BYTES_MAX};
 use crate::error::{Class, StoreError};
 use crate::hook::{OnStep, Step};
 use crate::open::{Options, Settings, open_for_writing};
-use crate::read::Head;
+use crate::read::{Head, recorded_since};
 use crate::reject::SubmitError;
 
 /// What a submitter gets.
@@ -46,7 +47,7 @@ enum Job {
 }
 
 /// Answers by itself; says whether the connection can be used on.
-type Work = Box<dyn FnOnce(Result<&mut SqliteConnection, StoreError>) -> bool + Send>;
+type Work = Box<dyn FnOnce(Result<&mut Connection, StoreError>) -> bool + Send>;
 
 /// Waits for the answer about a queued record: a future, and [`Ticket::wait`] for threads. Dropping it does not
 /// take the record back.
@@ -88,8 +89,8 @@ pub(crate) struct Writer {
 impl Writer {
     /// Loads the state and starts the thread.
     pub(crate) fn start(
-        mut connection: SqliteConnection,
-        path: &Path,
+        mut connection: Connection,
+        source: Source,
         settings: Settings,
         options: Options,
         bell: Arc<Bell>,
@@ -99,7 +100,7 @@ impl Writer {
         let (head_sender, head) = watch::channel(state.head());
         let worker = Worker {
             ready: Some(Ready { connection, state }),
-            path: path.to_owned(),
+            source,
             settings,
             options,
             bell,
@@ -108,11 +109,7 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || worker.run(queue))
-            .map_err(|source| StoreError::Io {
-                doing: "start the writer of",
-                path: path.to_owned(),
-                source,
-            })?;
+            .map_err(|source| StoreError::Database { doing: "start the writer", source: Box::new(source) })?;
         Ok(Self { jobs: Some(jobs), head, thread: Some(thread) })
     }
 
@@ -135,7 +132,7 @@ impl Writer {
     /// Runs `work` on the thread, after what is queued, and waits for it.
     pub(crate) fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (sender, receiver) = oneshot::channel();
         let job = Job::Run(Box::new(move |connection| {
@@ -176,7 +173,7 @@ fn append(entry: NewEntry) -> Result<(Job, Ticket), StoreError> {
 struct Worker {
     /// None after a failed transaction, until it is made anew.
     ready: Option<Ready>,
-    path: PathBuf,
+    source: Source,
     settings: Settings,
     options: Options,
     bell: Arc<Bell>,
@@ -185,7 +182,7 @@ struct Worker {
 
 /// A connection in which nothing is open, and the state that belongs to what it has committed.
 struct Ready {
-    connection: SqliteConnection,
+    connection: Connection,
     state: State,
 }
 
@@ -252,7 +249,39 @@ impl Worker {
         entries.clear();
     }
 
+    /// Writes a batch. Where a server's answer was lost, what has become of the batch is looked up, once.
     fn write(&mut self, entries: &[NewEntry]) -> Result<Vec<Answer>, StoreError> {
+        let before = self.head.borrow().size;
+        match self.write_once(entries) {
+            Err(error) if self.source.is_shared() && error.is_in_doubt() => {
+                tracing::warn!(%error, "a batch is in doubt");
+                self.ready = None;
+                self.settle(entries, before)
+            }
+            done => done,
+        }
+    }
+
+    /// A batch that may or may not have been committed: what is in the log is answered for, the rest is written.
+    ///
+    /// Of a transaction everything is there or nothing, but a batch also has records that were refused, and these are
+    /// judged again.
+    fn settle(&mut self, entries: &[NewEntry], before: u64) -> Result<Vec<Answer>, StoreError> {
+        let mut ready = self.ready()?;
+        let ids = entries.iter().map(|entry| entry.record_id);
+        let found = recorded_since(&mut ready.connection, &self.settings.tenant, before, ids)?;
+        self.ready = Some(ready);
+        let open = entries.iter().filter(|entry| !found.contains_key(&entry.record_id)).cloned();
+        let open: Vec<NewEntry> = open.collect();
+        let mut rest = if open.is_empty() { Vec::new() } else { self.write_once(&open)? }.into_iter();
+        let answers = entries.iter().map(|entry| match found.get(&entry.record_id) {
+            Some(appended) => Ok(appended.clone()),
+            None => rest.next().unwrap_or_else(|| Err(StoreError::WriterGone.into())),
+        });
+        Ok(answers.collect())
+    }
+
+    fn write_once(&mut self, entries: &[NewEntry]) -> Result<Vec<Answer>, StoreError> {
         self.step(Step::Taken)?;
         let bell = Arc::clone(&self.bell);
         let gate = bell.gate();
@@ -274,7 +303,7 @@ impl Worker {
         if let Some(ready) = self.ready.take() {
             return Ok(ready);
         }
-        let mut connection = open_for_writing(&self.path, &self.options)?;
+        let mut connection = open_for_writing(&self.source, &self.options)?;
         let state = State::load(&mut connection, &self.settings.tenant)?;
         Ok(Ready { connection, state })
     }

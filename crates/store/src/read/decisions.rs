@@ -9,12 +9,12 @@ use chancery_core::statement::{ExecutionState, ResolutionStatus};
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _,
-    OptionalExtension as _, QueryDsl as _, Queryable, QueryableByName, RunQueryDsl as _, Selectable,
-    SelectableHelper as _, SqliteConnection,
+    OptionalExtension as _, QueryDsl as _, Queryable, QueryableByName,
 };
 
-use super::filter::{Condition, FILTERED, Value, query};
+use super::filter::{Condition, FILTERED};
 use super::{Reader, entries};
+use crate::database::{Connection, RunQuery as _, SqlText, Value};
 use crate::decision::{
     CurrentState, Cursor, DecisionFilter, DecisionPage, DecisionRecord, DecisionSummary, Order, Stats,
     StatsRow,
@@ -29,7 +29,7 @@ pub(crate) const PAGE_MAX: u32 = 1_000;
 const TABLE: &str = "decisions";
 
 /// A row as it is stored, without the tenant.
-#[derive(Queryable, QueryableByName, Selectable)]
+#[derive(Queryable, QueryableByName)]
 #[diesel(table_name = decisions)]
 struct Row {
     log_index: i64,
@@ -110,7 +110,7 @@ impl Row {
 
 /// The recorded decision of an execution id.
 pub(crate) fn known_decision(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     execution_id: &ExecutionId,
 ) -> Result<Option<DecisionRecord>, StoreError> {
@@ -123,7 +123,22 @@ pub(crate) fn known_decision(
         .filter(decisions::tenant.eq(tenant.as_str()))
         .filter(decisions::execution_id.eq(execution_id.as_str()))
         .select((
-            Row::as_select(),
+            (
+                decisions::log_index,
+                decisions::execution_id,
+                decisions::execution_fingerprint,
+                decisions::policy_id,
+                decisions::policy_version,
+                decisions::bundle_hash,
+                decisions::outcome,
+                decisions::execution_state,
+                decisions::executed_at,
+                decisions::principal,
+                decisions::resource,
+                decisions::signals_root,
+                decisions::build_identity,
+                decisions::labels,
+            ),
             (
                 resolutions::resolution.nullable(),
                 resolutions::final_outcome.nullable(),
@@ -204,7 +219,7 @@ impl Reader<'_> {
             "SELECT {COLUMNS} FROM {FILTERED} WHERE {} ORDER BY d.log_index {direction} LIMIT {limit}",
             condition.sql
         );
-        let rows: Vec<RowWithEnd> = query(sql, condition.values)
+        let rows: Vec<RowWithEnd> = SqlText { sql, values: condition.values }
             .load(self.connection)
             .map_err(|error| StoreError::database("list decisions", error))?;
         let full = u32::try_from(rows.len()).is_ok_and(|count| count == limit);
@@ -227,7 +242,7 @@ impl Reader<'_> {
              FROM {FILTERED} WHERE {} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
             condition.sql
         );
-        let rows: Vec<CountRow> = query(sql, condition.values)
+        let rows: Vec<CountRow> = SqlText { sql, values: condition.values }
             .load(self.connection)
             .map_err(|error| StoreError::database("count decisions", error))?;
         let rows = rows.into_iter().map(|row| {
@@ -316,9 +331,9 @@ impl Reader<'_> {
         range: Range<u64>,
     ) -> Result<(u64, u64), StoreError> {
         let mut counts = [0; 2];
-        for (count, partial) in counts.iter_mut().zip([0, 1]) {
+        for (count, partial) in counts.iter_mut().zip(["NOT o.partial", "o.partial"]) {
             let mut condition = self.in_range(filter, range.clone())?;
-            condition.and("o.partial = ?", Value::Number(partial));
+            condition.and_bare(partial);
             let sql = format!(
                 "SELECT count(*) AS value FROM {FILTERED} \
                  JOIN openings o ON o.tenant = d.tenant AND o.log_index = d.log_index WHERE {}",
@@ -364,7 +379,7 @@ impl Reader<'_> {
         let condition = self.in_range(filter, range)?;
         let sql =
             format!("SELECT DISTINCT {column} AS value FROM {FILTERED} WHERE {} ORDER BY 1", condition.sql);
-        let rows: Vec<NameRow> = query(sql, condition.values)
+        let rows: Vec<NameRow> = SqlText { sql, values: condition.values }
             .load(self.connection)
             .map_err(|error| StoreError::database("read what decisions name", error))?;
         Ok(rows.into_iter().filter_map(|row| row.value).collect())
@@ -387,8 +402,9 @@ impl Reader<'_> {
         values: Vec<Value>,
         doing: &'static str,
     ) -> Result<Vec<u64>, StoreError> {
-        let rows: Vec<NumberRow> =
-            query(sql, values).load(self.connection).map_err(|error| StoreError::database(doing, error))?;
+        let rows: Vec<NumberRow> = SqlText { sql, values }
+            .load(self.connection)
+            .map_err(|error| StoreError::database(doing, error))?;
         rows.into_iter().map(|row| from_sql(TABLE, row.value, row.value)).collect()
     }
 }

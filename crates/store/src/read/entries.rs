@@ -1,29 +1,25 @@
 //! Log entries with their payloads, and the openings of decisions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use chancery_core::b64;
-use chancery_core::digest::LeafHash;
+use chancery_core::digest::{LeafHash, RecordId};
 use chancery_core::dsse::{IN_TOTO, Signature, record_id};
 use chancery_core::ids::{ExecutionId, TenantId};
 use chancery_core::log::{Kind, leaf_hash_of};
-use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable, RunQueryDsl as _, Selectable,
-    SelectableHelper as _, SqliteConnection,
-};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable};
 
-use super::filter::Value;
 use super::{Entry, Reader, StoredOpening};
-use crate::entry::EncryptedOpening;
+use crate::database::{Connection, RunQuery as _, Value};
+use crate::entry::{Appended, EncryptedOpening};
 use crate::error::StoreError;
 use crate::schema::{log_entries, log_signatures, openings};
 use crate::value::{from_sql, parse, to_sql};
 
 const TABLE: &str = "log_entries";
 
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = log_entries)]
+#[derive(Queryable)]
 struct Row {
     log_index: i64,
     kind: i32,
@@ -35,6 +31,30 @@ struct Row {
     signature: Vec<u8>,
     payload: Vec<u8>,
 }
+
+type Columns = (
+    log_entries::log_index,
+    log_entries::kind,
+    log_entries::record_id,
+    log_entries::leaf_hash,
+    log_entries::claimed_at,
+    log_entries::recorded_at,
+    log_entries::keyid,
+    log_entries::signature,
+    log_entries::payload,
+);
+
+const COLUMNS: Columns = (
+    log_entries::log_index,
+    log_entries::kind,
+    log_entries::record_id,
+    log_entries::leaf_hash,
+    log_entries::claimed_at,
+    log_entries::recorded_at,
+    log_entries::keyid,
+    log_entries::signature,
+    log_entries::payload,
+);
 
 /// What an entry holds and what it says of itself are two things.
 #[derive(Debug, thiserror::Error)]
@@ -79,14 +99,14 @@ impl Row {
 
 /// The entry at `index`.
 pub(super) fn entry(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     index: u64,
 ) -> Result<Option<Entry>, StoreError> {
     let row: Option<Row> = log_entries::table
         .filter(log_entries::tenant.eq(tenant.as_str()))
         .filter(log_entries::log_index.eq(to_sql(index)))
-        .select(Row::as_select())
+        .select(COLUMNS)
         .get_result(connection)
         .optional()
         .map_err(|error| StoreError::database("read an entry", error))?;
@@ -94,9 +114,41 @@ pub(super) fn entry(
     Ok(entries.pop())
 }
 
+/// Which of these records were logged at `from` or later, by their ids.
+pub(crate) fn recorded_since(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    from: u64,
+    ids: impl Iterator<Item = RecordId>,
+) -> Result<HashMap<RecordId, Appended>, StoreError> {
+    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+    let rows: Vec<(i64, String, String, String)> = log_entries::table
+        .filter(log_entries::tenant.eq(tenant.as_str()))
+        .filter(log_entries::log_index.ge(to_sql(from)))
+        .order(log_entries::log_index)
+        .select((
+            log_entries::log_index,
+            log_entries::record_id,
+            log_entries::leaf_hash,
+            log_entries::recorded_at,
+        ))
+        .load(connection)
+        .map_err(|error| StoreError::database("look for records", error))?;
+    let own = rows.into_iter().filter(|(_, id, ..)| ids.contains(id));
+    own.map(|(key, id, leaf_hash, recorded_at)| {
+        let appended = Appended::New {
+            index: from_sql(TABLE, key, key)?,
+            leaf_hash: parse(TABLE, key, &leaf_hash)?,
+            recorded_at: parse(TABLE, key, &recorded_at)?,
+        };
+        Ok((parse(TABLE, key, &id)?, appended))
+    })
+    .collect()
+}
+
 /// Parses rows in order of their indexes and adds the signatures from the second on.
 fn complete(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     rows: Vec<Row>,
 ) -> Result<Vec<Entry>, StoreError> {
@@ -167,7 +219,7 @@ impl Reader<'_> {
             .filter(log_entries::log_index.ge(to_sql(range.start)))
             .filter(log_entries::log_index.lt(to_sql(range.end)))
             .order(log_entries::log_index)
-            .select(Row::as_select())
+            .select(COLUMNS)
             .load(self.connection)
             .map_err(|error| StoreError::database("read entries", error))?;
         complete(self.connection, self.tenant, rows)

@@ -4,19 +4,10 @@
 
 use chancery_core::ids::TenantId;
 use chancery_core::statement::ExecutionState;
-use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
-use diesel::sql_types::{BigInt, Text};
-use diesel::sqlite::Sqlite;
 
+use crate::database::Value;
 use crate::decision::{ConfirmationState, DecisionFilter};
 use crate::error::StoreError;
-
-/// A bound value.
-#[derive(Clone, Debug)]
-pub(crate) enum Value {
-    Text(String),
-    Number(i64),
-}
 
 /// A condition with its values, in the order of its question marks.
 #[derive(Clone, Debug)]
@@ -82,16 +73,12 @@ impl Condition {
             condition.and("coalesce(r.resolved_at, d.executed_at) < ?", Value::Text(before.to_string()));
         }
         for (name, value) in &filter.labels {
-            condition.and(
-                "EXISTS (SELECT 1 FROM json_each(d.labels) l WHERE l.key = ? AND l.value = ?)",
-                Value::Text(name.clone()),
-            );
+            condition.and("HAS_LABEL(?, ?)", Value::Text(name.clone()));
             condition.values.push(Value::Text(value.clone()));
         }
         if !filter.execution_ids.is_empty() {
-            let ids = serde_json::to_string(&filter.execution_ids)
-                .map_err(|error| StoreError::Database { doing: "write a list", source: Box::new(error) })?;
-            condition.and("d.execution_id IN (SELECT value FROM json_each(?))", Value::Text(ids));
+            let ids = filter.execution_ids.iter().map(ToString::to_string).collect();
+            condition.and("d.execution_id = ANY(?)", Value::Texts(ids));
         }
         Ok(condition)
     }
@@ -102,25 +89,11 @@ impl Condition {
         self.values.push(value);
     }
 
-    fn and_bare(&mut self, sql: &str) {
+    /// Adds a condition without a value.
+    pub(crate) fn and_bare(&mut self, sql: &str) {
         if !self.sql.is_empty() {
             self.sql.push_str(" AND ");
         }
         self.sql.push_str(sql);
     }
-}
-
-/// A query with its values bound.
-pub(crate) fn query(
-    sql: String,
-    values: impl IntoIterator<Item = Value>,
-) -> BoxedSqlQuery<'static, Sqlite, SqlQuery> {
-    let mut query = diesel::sql_query(sql).into_boxed::<Sqlite>();
-    for value in values {
-        query = match value {
-            Value::Text(text) => query.bind::<Text, _>(text),
-            Value::Number(number) => query.bind::<BigInt, _>(number),
-        };
-    }
-    query
 }

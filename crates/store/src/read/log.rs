@@ -13,12 +13,11 @@ use chancery_core::merkle::{self, Frontier, ProveError};
 use chancery_core::tile::{
     Content, Edge, TILE_WIDTH, Tile, TileNodes, full_root, write_entries, write_hashes,
 };
-use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection,
-};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
 
 use super::decisions::Missing;
 use super::{Head, Reader, StoredCheckpoint};
+use crate::database::{Connection, RunQuery as _, SqlText, Value};
 use crate::error::StoreError;
 use crate::schema::{checkpoints, log_entries, log_head, log_tiles};
 use crate::value::{from_sql, parse, parse_some, to_sql};
@@ -42,7 +41,7 @@ enum Mismatch {
 
 type HeadRow = (i64, String, String, String, Option<String>);
 
-fn head_row(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<HeadRow, StoreError> {
+fn head_row(connection: &mut Connection, tenant: &TenantId) -> Result<HeadRow, StoreError> {
     log_head::table
         .filter(log_head::tenant.eq(tenant.as_str()))
         .select((
@@ -59,7 +58,7 @@ fn head_row(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<Head
 }
 
 /// Where the log stands.
-pub(crate) fn head(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<Head, StoreError> {
+pub(crate) fn head(connection: &mut Connection, tenant: &TenantId) -> Result<Head, StoreError> {
     let (size, root_hash, chain_hash, _, newest) = head_row(connection, tenant)?;
     Ok(Head {
         size: from_sql(HEAD, tenant, size)?,
@@ -69,8 +68,45 @@ pub(crate) fn head(connection: &mut SqliteConnection, tenant: &TenantId) -> Resu
     })
 }
 
+/// Waits until the head is this transaction's to move. Only PostgreSQL has to: SQLite has one writer.
+pub(crate) fn lock_head(connection: &mut Connection, tenant: &TenantId) -> Result<(), StoreError> {
+    #[derive(diesel::QueryableByName)]
+    struct Size {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        #[expect(dead_code, reason = "the row is locked, not read")]
+        size: i64,
+    }
+    let sql = "SELECT size FROM log_head WHERE tenant = ? FOR UPDATE".to_owned();
+    SqlText { sql, values: vec![Value::Text(tenant.to_string())] }
+        .load::<Size>(connection)
+        .map_err(|error| StoreError::database("lock the log's head", error))?;
+    Ok(())
+}
+
+/// Kinds and leaf hashes of the entries of `range`, which has to be in the log.
+pub(crate) fn leaves(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    range: std::ops::Range<u64>,
+) -> Result<Vec<(log::Kind, chancery_core::digest::LeafHash)>, StoreError> {
+    let rows: Vec<(i32, String)> = log_entries::table
+        .filter(log_entries::tenant.eq(tenant.as_str()))
+        .filter(log_entries::log_index.ge(to_sql(range.start)))
+        .filter(log_entries::log_index.lt(to_sql(range.end)))
+        .order(log_entries::log_index)
+        .select((log_entries::kind, log_entries::leaf_hash))
+        .load(connection)
+        .map_err(|error| StoreError::database("read the tree", error))?;
+    let kind = |kind: i32| u8::try_from(kind).ok().and_then(log::Kind::from_u8);
+    let corrupt = || StoreError::corrupt("log_entries", format!("{}..{}", range.start, range.end), Missing);
+    let leaves = rows
+        .into_iter()
+        .map(|(number, leaf)| Ok((kind(number).ok_or_else(corrupt)?, parse("log_entries", number, &leaf)?)));
+    leaves.collect()
+}
+
 /// The complete subtrees that the head row holds.
-pub(crate) fn frontier(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<Frontier, StoreError> {
+pub(crate) fn frontier(connection: &mut Connection, tenant: &TenantId) -> Result<Frontier, StoreError> {
     let (size, _, _, text, _) = head_row(connection, tenant)?;
     let parts = text
         .as_bytes()
@@ -83,7 +119,7 @@ pub(crate) fn frontier(connection: &mut SqliteConnection, tenant: &TenantId) -> 
 
 /// The partial tiles of the tree of `size` leaves, from leaf hashes and the roots of full tiles.
 pub(crate) fn right_edge(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     size: u64,
 ) -> Result<Edge, StoreError> {
@@ -100,7 +136,7 @@ pub(crate) fn right_edge(
 
 /// `count` hashes of a level of tiles, from node `first` of that level on.
 fn nodes(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     level: u8,
     first: u64,
@@ -135,7 +171,7 @@ fn nodes(
 
 /// The row of a full tile, as it is: the root that it says, and the bytes.
 fn full_tile(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     level: u8,
     index: u64,
@@ -152,7 +188,7 @@ fn full_tile(
 }
 
 /// The bytes of a tile that lies within the log.
-fn tile(connection: &mut SqliteConnection, tenant: &TenantId, tile: &Tile) -> Result<Vec<u8>, StoreError> {
+fn tile(connection: &mut Connection, tenant: &TenantId, tile: &Tile) -> Result<Vec<u8>, StoreError> {
     let (first, width) = (tile.first(), u64::from(tile.width()));
     match tile.content() {
         Content::Entries => {
@@ -346,7 +382,8 @@ impl Reader<'_> {
             .filter(checkpoints::tenant.eq(self.tenant.as_str()))
             .order(checkpoints::size.desc())
             .select(CHECKPOINT)
-            .first(self.connection)
+            .limit(1)
+            .get_result(self.connection)
             .optional()
             .map_err(|error| StoreError::database("read a checkpoint", error))?;
         row.map(checkpoint).transpose()

@@ -2,8 +2,8 @@
 
 use chancery_core::ids::ExecutionId;
 
-use super::filter::Value;
 use super::{Entry, Reader};
+use crate::database::Value;
 use crate::decision::DecisionRecord;
 use crate::error::StoreError;
 

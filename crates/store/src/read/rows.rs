@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use diesel::{ExpressionMethods as _, NullableExpressionMethods as _, QueryDsl as _, RunQueryDsl as _};
+use diesel::{ExpressionMethods as _, NullableExpressionMethods as _, QueryDsl as _};
 
 use super::Reader;
+use crate::database::RunQuery as _;
 use crate::error::StoreError;
 use crate::schema::{
     activations, build_identities, confirmations, erasure_subjects, erasures, keyrings, overrides,

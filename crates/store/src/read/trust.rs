@@ -6,13 +6,11 @@ use chancery_core::digest::Digest;
 use chancery_core::dsse::Envelope;
 use chancery_core::ids::PolicyId;
 use chancery_core::keyring::Keyring;
-use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable, RunQueryDsl as _, Selectable,
-    SelectableHelper as _,
-};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable};
 
 use super::decisions::Missing;
 use super::{Activation, BuildIdentityRecord, InForce, Reader, TenantKey};
+use crate::database::RunQuery as _;
 use crate::decision::DecisionFilter;
 use crate::error::StoreError;
 use crate::schema::{activations, build_identities, keyrings, tenant_keys};
@@ -20,8 +18,7 @@ use crate::value::{from_sql, parse, parse_some};
 
 const ACTIVATIONS: &str = "activations";
 
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = activations)]
+#[derive(Queryable)]
 struct ActivationRow {
     log_index: i64,
     record_id: String,
@@ -105,17 +102,25 @@ impl Reader<'_> {
     /// # Errors
     /// [`StoreError::Corrupt`].
     pub fn activations(&mut self, policy: Option<&PolicyId>) -> Result<Vec<Activation>, StoreError> {
-        let mut query = activations::table
+        let query = activations::table
             .filter(activations::tenant.eq(self.tenant.as_str()))
             .order(activations::log_index)
-            .select(ActivationRow::as_select())
-            .into_boxed();
-        if let Some(policy) = policy {
-            query = query.filter(activations::policy_id.eq(policy.as_str()));
+            .select((
+                activations::log_index,
+                activations::record_id,
+                activations::policy_id,
+                activations::policy_version,
+                activations::bundle_hash,
+                activations::previous,
+                activations::activated_at,
+                activations::requested_by,
+                activations::reason,
+            ));
+        let rows: Vec<ActivationRow> = match policy {
+            Some(policy) => query.filter(activations::policy_id.eq(policy.as_str())).load(self.connection),
+            None => query.load(self.connection),
         }
-        let rows = query
-            .load(self.connection)
-            .map_err(|error| StoreError::database("read the activations", error))?;
+        .map_err(|error| StoreError::database("read the activations", error))?;
         rows.into_iter().map(ActivationRow::parse).collect()
     }
 

@@ -6,12 +6,13 @@ use chancery_core::digest::{Fingerprint, RecordId};
 use chancery_core::ids::ExecutionId;
 use chancery_core::statement::Verdict;
 use chancery_core::time::Timestamp;
+use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
-use diesel::{QueryableByName, RunQueryDsl as _};
 
 use super::Reader;
 use super::decisions::PAGE_MAX;
-use super::filter::{Condition, FILTERED, Value, query};
+use super::filter::{Condition, FILTERED};
+use crate::database::{SqlText, Value};
 use crate::decision::{Cursor, DecisionFilter};
 use crate::error::StoreError;
 use crate::value::{Word as _, from_sql, from_word, parse, to_sql};
@@ -259,7 +260,7 @@ impl Reader<'_> {
              WHERE {} AND NOT {HAS_VERIFICATION} ORDER BY d.log_index LIMIT {limit}",
             condition.sql
         );
-        let rows: Vec<UnverifiedRow> = query(sql, condition.values)
+        let rows: Vec<UnverifiedRow> = SqlText { sql, values: condition.values }
             .load(self.connection)
             .map_err(|error| StoreError::database("find decisions without a verification", error))?;
         rows.into_iter().map(UnverifiedRow::parse).collect()
@@ -290,7 +291,7 @@ impl Reader<'_> {
     }
 
     fn rows(&mut self, sql: String, values: Vec<Value>) -> Result<Vec<VerificationRow>, StoreError> {
-        let rows: Vec<Row> = query(sql, values)
+        let rows: Vec<Row> = SqlText { sql, values }
             .load(self.connection)
             .map_err(|error| StoreError::database("read verifications", error))?;
         rows.into_iter().map(Row::parse).collect()

@@ -7,7 +7,7 @@ use chancery_core::key::Signer as _;
 use chancery_core::keyring::Standing;
 use chancery_core::log::Kind;
 
-use super::support::{Fixture, Hold, at, bundle, check_log, fingerprint, options, sql};
+use super::support::{Fixture, Hold, at, bundle, check_log, fingerprint, on_each_database, options, sql};
 use crate::{Appended, Body, OnStep, Rejected, Step, Store, StoreError, SubmitError};
 
 fn rejected(answer: Result<Appended, SubmitError>) -> Rejected {
@@ -17,9 +17,7 @@ fn rejected(answer: Result<Appended, SubmitError>) -> Rejected {
     }
 }
 
-#[test]
-fn a_repeat_gets_the_recorded_decision_and_other_inputs_a_conflict() {
-    let fixture = Fixture::new();
+fn a_repeat_gets_the_recorded_decision_and_other_inputs_a_conflict(fixture: Fixture) {
     let store = fixture.begun();
     let entry = fixture.decision("c-1", "a");
     let Appended::New { index: 2, leaf_hash, .. } = store.submit_blocking(entry.clone()).unwrap() else {
@@ -67,9 +65,7 @@ fn in_one_batch(fixture: &Fixture, entries: Vec<crate::NewEntry>) -> Vec<Result<
     answers
 }
 
-#[test]
-fn repeats_and_conflicts_within_a_batch_leave_the_others_alone() {
-    let fixture = Fixture::new();
+fn repeats_and_conflicts_within_a_batch_leave_the_others_alone(fixture: Fixture) {
     drop(fixture.begun());
     let mut stale = fixture.decision("c-4", "d");
     if let Body::Decision(decision) = &mut stale.body {
@@ -95,9 +91,7 @@ fn repeats_and_conflicts_within_a_batch_leave_the_others_alone() {
     assert!(matches!(&answers[5], Ok(Appended::Known(record)) if record.entry.index == 3));
 }
 
-#[test]
-fn an_activation_rules_the_decisions_behind_it_in_its_batch() {
-    let fixture = Fixture::new();
+fn an_activation_rules_the_decisions_behind_it_in_its_batch(fixture: Fixture) {
     drop(fixture.begun());
     let old = fixture.decision("c-1", "a");
     let new = fixture.decision_by("c-2", "b", |decision| {
@@ -115,9 +109,7 @@ fn an_activation_rules_the_decisions_behind_it_in_its_batch() {
     assert!(matches!(&answers[3], Ok(Appended::Known(record)) if record.entry.index == 2));
 }
 
-#[test]
-fn records_that_a_verifier_would_refuse_are_rejected() {
-    let fixture = Fixture::new();
+fn records_that_a_verifier_would_refuse_are_rejected(fixture: Fixture) {
     let store = fixture.create();
     let early = rejected(store.submit_blocking(fixture.decision("c-1", "a")));
     assert!(matches!(early, Rejected::NoKeyring), "{early:?}");
@@ -164,9 +156,7 @@ fn records_that_a_verifier_would_refuse_are_rejected() {
     assert_eq!(check_log(&store), 4);
 }
 
-#[test]
-fn an_activation_goes_on_from_what_is_in_force_and_is_posted_once() {
-    let fixture = Fixture::new();
+fn an_activation_goes_on_from_what_is_in_force_and_is_posted_once(fixture: Fixture) {
     let store = fixture.begun();
     let again = rejected(store.submit_blocking(fixture.activation("1.0.0", None)));
     assert!(matches!(again, Rejected::Recorded { index: 1, .. }), "{again:?}");
@@ -188,9 +178,7 @@ fn an_activation_goes_on_from_what_is_in_force_and_is_posted_once() {
     assert_eq!(store.read(|reader| reader.in_force()).unwrap()[&"claims".parse().unwrap()].index, 3);
 }
 
-#[test]
-fn a_keyring_version_extends_the_one_before() {
-    let fixture = Fixture::new();
+fn a_keyring_version_extends_the_one_before(fixture: Fixture) {
     let store = fixture.begun();
     let first = store.read(|reader| reader.entry(0)).unwrap().unwrap();
     let skipped = rejected(store.submit_blocking(fixture.keyring(3, Some(first.record_id))));
@@ -218,9 +206,7 @@ fn a_keyring_version_extends_the_one_before() {
     assert_eq!(keyring.newest().predicate().version, 2);
 }
 
-#[test]
-fn ten_thousand_decisions_make_the_tree_that_core_makes() {
-    let fixture = Fixture::new();
+fn ten_thousand_decisions_make_the_tree_that_core_makes(fixture: Fixture) {
     let store = fixture.begun();
     let tickets: Vec<_> = (0..10_000)
         .map(|number| {
@@ -239,9 +225,7 @@ fn ten_thousand_decisions_make_the_tree_that_core_makes() {
     assert_eq!(check_log(&fixture.open()), 10_002);
 }
 
-#[test]
-fn concurrent_submitters_get_indexes_without_gaps() {
-    let fixture = Fixture::new();
+fn concurrent_submitters_get_indexes_without_gaps(fixture: Fixture) {
     let store = Arc::new(fixture.begun());
     let threads: Vec<_> = (0..8)
         .map(|thread| {
@@ -263,9 +247,7 @@ fn concurrent_submitters_get_indexes_without_gaps() {
     assert_eq!(check_log(&store), 202);
 }
 
-#[test]
-fn the_head_is_told_after_each_commit() {
-    let fixture = Fixture::new();
+fn the_head_is_told_after_each_commit(fixture: Fixture) {
     let store = fixture.begun();
     let head = store.subscribe().unwrap();
     assert_eq!(head.borrow().size, 2);
@@ -273,9 +255,7 @@ fn the_head_is_told_after_each_commit() {
     assert_eq!(*head.borrow(), store.read(|reader| reader.head()).unwrap());
 }
 
-#[test]
-fn a_failing_transaction_fails_its_batch_alone() {
-    let fixture = Fixture::new();
+fn a_failing_transaction_fails_its_batch_alone(fixture: Fixture) {
     drop(fixture.begun());
     for failing in [Step::Begun, Step::RowInserted, Step::EntryInserted, Step::TilesInserted, Step::HeadMoved]
     {
@@ -313,15 +293,27 @@ fn a_head_that_someone_else_has_moved_stops_the_writer() {
     assert!(matches!(&failed, Err(SubmitError::Store(error)) if error.class() == crate::Class::Corrupt));
     drop(store);
     let opened = Store::open(&fixture.path(), options());
-    assert!(matches!(opened, Err(StoreError::Corrupt { table: "log_entries", .. })));
+    assert!(matches!(opened, Err(StoreError::Corrupt { table: "log_entries", .. })), "{:?}", opened.err());
 }
 
-#[test]
-fn a_payload_beyond_the_limit_is_the_callers_fault() {
-    let fixture = Fixture::new();
+fn a_payload_beyond_the_limit_is_the_callers_fault(fixture: Fixture) {
     let store = fixture.begun();
     let mut entry = fixture.decision("c-1", "a");
     entry.payload = vec![b' '; crate::PAYLOAD_BYTES_MAX + 1];
     let failed = store.submit_blocking(entry);
     assert!(matches!(&failed, Err(SubmitError::Store(error)) if error.class() == crate::Class::Caller));
 }
+
+on_each_database!(
+    a_repeat_gets_the_recorded_decision_and_other_inputs_a_conflict,
+    repeats_and_conflicts_within_a_batch_leave_the_others_alone,
+    an_activation_rules_the_decisions_behind_it_in_its_batch,
+    records_that_a_verifier_would_refuse_are_rejected,
+    an_activation_goes_on_from_what_is_in_force_and_is_posted_once,
+    a_keyring_version_extends_the_one_before,
+    ten_thousand_decisions_make_the_tree_that_core_makes,
+    concurrent_submitters_get_indexes_without_gaps,
+    the_head_is_told_after_each_commit,
+    a_failing_transaction_fails_its_batch_alone,
+    a_payload_beyond_the_limit_is_the_callers_fault,
+);

@@ -9,7 +9,9 @@ use chancery_core::statement::{ExecutionState, Nonce, OverrideResolution, Resolu
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection};
 
-use super::support::{APPROVERS, Fixture, approver, at, check_log, fingerprint, record, sql};
+use super::support::{
+    APPROVERS, Fixture, approver, at, check_log, fingerprint, on_each_database, record, sql,
+};
 use crate::{
     Appended, Body, DecisionFilter, EncryptedOpening, ErasedExecution, NewBuildIdentity, NewConfirmation,
     NewEntry, NewErasure, NewOverride, NewResolution, NewVerification, Rejected, Store, SubmitError,
@@ -277,9 +279,7 @@ fn the_newest_verification_is_shown_with_its_decision() {
     assert_eq!(show().verification_valid, None);
 }
 
-#[test]
-fn lineage_and_selection_have_everything_about_a_decision() {
-    let fixture = Fixture::new();
+fn lineage_and_selection_have_everything_about_a_decision(fixture: Fixture) {
     let store = fixture.begun();
     store.submit_blocking(pending(&fixture, ID)).unwrap();
     store.submit_blocking(fixture.decision("c-2", "b")).unwrap();
@@ -320,9 +320,7 @@ fn lineage_and_selection_have_everything_about_a_decision() {
     assert_eq!(record.summary.current.resolved_at, Some(at(20)));
 }
 
-#[test]
-fn records_about_nothing_or_twice_are_rejected() {
-    let fixture = Fixture::new();
+fn records_about_nothing_or_twice_are_rejected(fixture: Fixture) {
     let store = fixture.begun();
     for entry in [
         approval(ID, "anna"),
@@ -351,9 +349,7 @@ fn records_about_nothing_or_twice_are_rejected() {
     assert_eq!(check_log(&store), 6);
 }
 
-#[test]
-fn a_case_takes_each_approver_and_each_key_once_and_ends_once() {
-    let fixture = Fixture::new();
+fn a_case_takes_each_approver_and_each_key_once_and_ends_once(fixture: Fixture) {
     let store = fixture.begun();
     store.submit_blocking(fixture.decision("c-0", "done")).unwrap();
     assert!(matches!(rejected(&store, approval_of("c-0", "done")), Rejected::NotWaiting { .. }));
@@ -411,9 +407,7 @@ fn approval_of(id: &str, inputs: &str) -> NewEntry {
     approval_by(id, "anna", |row| row.fingerprint = fingerprint(inputs))
 }
 
-#[test]
-fn a_build_identity_is_found_by_its_payload_and_logged_once() {
-    let fixture = Fixture::new();
+fn a_build_identity_is_found_by_its_payload_and_logged_once(fixture: Fixture) {
     let store = fixture.begun();
     let payload = Digest::from_bytes(sha256(b"payload"));
     let build = || {
@@ -474,3 +468,10 @@ fn an_erased_opening_is_gone_from_every_file() {
     }
     assert_eq!(check_log(&fixture.open()), 6);
 }
+
+on_each_database!(
+    lineage_and_selection_have_everything_about_a_decision,
+    records_about_nothing_or_twice_are_rejected,
+    a_case_takes_each_approver_and_each_key_once_and_ends_once,
+    a_build_identity_is_found_by_its_payload_and_logged_once,
+);

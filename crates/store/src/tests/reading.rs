@@ -7,7 +7,7 @@ use chancery_core::merkle::{verify_consistency, verify_inclusion};
 use chancery_core::statement::ExecutionState;
 use chancery_core::tile::{Content, Tile, parse_entries, parse_hashes};
 
-use super::support::{Fixture, at, bundle, check_log, fingerprint, sql};
+use super::support::{Fixture, at, bundle, check_log, fingerprint, on_each_database, sql};
 use crate::{Class, Cursor, DecisionFilter, Order, Store, StoreError};
 
 /// 30 decisions: every third is referred, every fifth has a label.
@@ -41,9 +41,7 @@ fn indexes(store: &Store, filter: &DecisionFilter) -> Vec<u64> {
     listed
 }
 
-#[test]
-fn every_filter_narrows_as_it_says() {
-    let fixture = Fixture::new();
+fn every_filter_narrows_as_it_says(fixture: Fixture) {
     let store = thirty(&fixture);
     let all = DecisionFilter::default();
     assert_eq!(indexes(&store, &all), (2..32).collect::<Vec<_>>());
@@ -82,9 +80,7 @@ fn every_filter_narrows_as_it_says() {
     assert_eq!(indexes(&store, &other), (2..32).step_by(5).collect::<Vec<_>>());
 }
 
-#[test]
-fn a_list_goes_on_where_its_page_ended_whatever_is_recorded_meanwhile() {
-    let fixture = Fixture::new();
+fn a_list_goes_on_where_its_page_ended_whatever_is_recorded_meanwhile(fixture: Fixture) {
     let store = thirty(&fixture);
     let filter = DecisionFilter { outcome: Some("refer".to_owned()), ..DecisionFilter::default() };
     for (order, expected) in [
@@ -113,9 +109,7 @@ fn a_list_goes_on_where_its_page_ended_whatever_is_recorded_meanwhile() {
     }
 }
 
-#[test]
-fn counts_add_up() {
-    let fixture = Fixture::new();
+fn counts_add_up(fixture: Fixture) {
     let store = thirty(&fixture);
     let stats = store.read(|reader| reader.stats(&DecisionFilter::default())).unwrap();
     assert_eq!(stats.total(), 30);
@@ -134,9 +128,7 @@ fn counts_add_up() {
     assert_eq!(counts, (8, 0));
 }
 
-#[test]
-fn proofs_and_tiles_of_a_log_verify() {
-    let fixture = Fixture::new();
+fn proofs_and_tiles_of_a_log_verify(fixture: Fixture) {
     let store = fixture.begun();
     let tickets: Vec<_> = (2..1_000)
         .map(|number| store.enqueue_blocking(fixture.decision(&format!("c-{number}"), "a")).unwrap())
@@ -189,9 +181,7 @@ fn proofs_and_tiles_of_a_log_verify() {
     assert_eq!(tile(Content::Entries, 4, 2_000).1, None);
 }
 
-#[test]
-fn a_snapshot_does_not_see_what_comes_later() {
-    let fixture = Fixture::new();
+fn a_snapshot_does_not_see_what_comes_later(fixture: Fixture) {
     let store = thirty(&fixture);
     let snapshot = store.snapshot().unwrap();
     let mut entries = snapshot.entries(30..100);
@@ -206,9 +196,7 @@ fn a_snapshot_does_not_see_what_comes_later() {
     assert_eq!(store.read(|reader| reader.head()).unwrap().size, 33);
 }
 
-#[test]
-fn a_published_version_never_changes() {
-    let fixture = Fixture::new();
+fn a_published_version_never_changes(fixture: Fixture) {
     let store = fixture.begun();
     assert!(!store.publish_bundle(bundle("1.0.0"), at(5)).unwrap());
     let mut other = bundle("1.1.0");
@@ -227,9 +215,7 @@ fn a_published_version_never_changes() {
     assert_eq!(versions.len(), 2);
 }
 
-#[test]
-fn checkpoints_and_keys_are_stored_once() {
-    let fixture = Fixture::new();
+fn checkpoints_and_keys_are_stored_once(fixture: Fixture) {
     let store = fixture.begun();
     let head = store.read(|reader| reader.head()).unwrap();
     assert_eq!(store.read(|reader| reader.checkpoint_newest()).unwrap(), None);
@@ -400,3 +386,13 @@ fn an_entry_tile_holds_what_the_leaves_say() {
     let result = store.read(|reader| reader.tile(&wanted));
     assert!(matches!(&result, Err(StoreError::Corrupt { table: "log_entries", .. })), "{result:?}");
 }
+
+on_each_database!(
+    every_filter_narrows_as_it_says,
+    a_list_goes_on_where_its_page_ended_whatever_is_recorded_meanwhile,
+    counts_add_up,
+    proofs_and_tiles_of_a_log_verify,
+    a_snapshot_does_not_see_what_comes_later,
+    a_published_version_never_changes,
+    checkpoints_and_keys_are_stored_once,
+);

@@ -4,6 +4,7 @@ use diesel::sql_types::Text;
 use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection};
 
 use super::support::{Fixture, at, check_log, sql};
+use crate::database::Connection;
 
 #[derive(QueryableByName)]
 struct Name {
@@ -134,6 +135,7 @@ fn the_writers_connection_is_set_to_lose_nothing() {
     let store = fixture.begun();
     let values = store
         .on_writer(|connection| {
+            let Connection::Sqlite(connection) = connection else { panic!("not SQLite") };
             let mut values = Vec::new();
             for pragma in ["synchronous", "foreign_keys", "secure_delete", "recursive_triggers"] {
                 values.push(crate::connection::number(

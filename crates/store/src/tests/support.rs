@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     Body, Clock, EncryptedOpening, NewActivation, NewDecision, NewEntry, NewKeyring, OnStep, Options,
-    Settings, Step, Store, StoredBundle,
+    PostgresUrl, Settings, Step, Store, StoreError, StoredBundle,
 };
 
 pub(super) const START: &str = "2026-03-01T12:00:00.000000Z";
@@ -46,6 +46,8 @@ pub(super) fn approver(number: u8) -> SigningKey {
 /// What has become of a log: its keys and where it is.
 pub(super) struct Fixture {
     pub(super) folder: TempDir,
+    /// A database on a server, in place of a file in the folder.
+    pub(super) url: Option<String>,
     pub(super) root: SigningKey,
     pub(super) runtime: SigningKey,
     pub(super) policy: SigningKey,
@@ -56,11 +58,22 @@ impl Fixture {
     pub(super) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            url: None,
             root: SigningKey::generate_ed25519([1; 32]),
             runtime: SigningKey::generate_ed25519([2; 32]),
             policy: SigningKey::generate_ed25519([3; 32]),
             other: SigningKey::generate_ed25519([4; 32]),
         }
+    }
+
+    /// In a new database of a real PostgreSQL; none where there is none.
+    pub(super) fn on_postgres() -> Option<Self> {
+        let url = chancery_tests::postgres::database()?;
+        Some(Self { url: Some(url), ..Self::new() })
+    }
+
+    pub(super) fn postgres_url(&self) -> Option<PostgresUrl> {
+        self.url.as_ref().map(|url| url.parse().unwrap())
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -77,17 +90,27 @@ impl Fixture {
 
     /// A new log without entries.
     pub(super) fn create(&self) -> Store {
-        Store::create(&self.path(), &self.settings(), options()).unwrap()
+        match self.postgres_url() {
+            Some(url) => Store::create_postgres(&url, &self.settings(), options()).unwrap(),
+            None => Store::create(&self.path(), &self.settings(), options()).unwrap(),
+        }
     }
 
     pub(super) fn open(&self) -> Store {
-        Store::open(&self.path(), options()).unwrap()
+        self.try_open(options()).unwrap()
+    }
+
+    pub(super) fn try_open(&self, options: Options) -> Result<Store, StoreError> {
+        match self.postgres_url() {
+            Some(url) => Store::open_postgres(&url, &self.settings().tenant, options),
+            None => Store::open(&self.path(), options),
+        }
     }
 
     pub(super) fn open_with(&self, hook: impl Fn(Step) -> OnStep + Send + Sync + 'static) -> Store {
         let mut options = options();
         options.hook = Some(Arc::new(hook));
-        Store::open(&self.path(), options).unwrap()
+        self.try_open(options).unwrap()
     }
 
     /// A log with a keyring at index 0 and version 1.0.0 of the policy in force since index 1.
@@ -275,6 +298,23 @@ impl Hold {
         changed.notify_all();
     }
 }
+
+/// Makes a test of each function for both databases: it gets a fixture.
+macro_rules! on_each_database {
+    ($($name:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[test] fn $name() { super::$name(super::Fixture::new()); })*
+        }
+        mod on_postgres {
+            $(#[test] fn $name() {
+                if let Some(fixture) = super::Fixture::on_postgres() {
+                    super::$name(fixture);
+                }
+            })*
+        }
+    };
+}
+pub(super) use on_each_database;
 
 /// Runs SQL as an auditor with the system's tools would, on a connection of its own.
 pub(super) fn sql(path: &Path, sql: &str) -> Result<(), String> {

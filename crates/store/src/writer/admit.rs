@@ -7,11 +7,10 @@ use chancery_core::digest::Fingerprint;
 use chancery_core::dsse::{Envelope, IN_TOTO};
 use chancery_core::ids::{ExecutionId, TenantId};
 use chancery_core::keyring::{Keyring, Role};
-use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection,
-};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
 
 use super::state::State;
+use crate::database::{Connection, RunQuery as _};
 use crate::entry::{
     Body, NewActivation, NewBuildIdentity, NewConfirmation, NewDecision, NewEntry, NewKeyring,
     NewVerification,
@@ -78,7 +77,7 @@ pub(super) fn admit_decision(state: &State, decision: &NewDecision) -> Result<()
 
 /// An activation goes on from what is in force, with a bundle that is published, and is new.
 pub(super) fn admit_activation(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     state: &State,
     entry: &NewEntry,
@@ -142,7 +141,7 @@ pub(super) fn extend_keyring(
 
 /// A build identity is logged once.
 pub(super) fn admit_build(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     entry: &NewEntry,
     row: &NewBuildIdentity,
@@ -155,7 +154,7 @@ pub(super) fn admit_build(
 
 /// The very same verification is not logged twice: two of one microsecond can be.
 pub(super) fn admit_verification(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     entry: &NewEntry,
     row: &NewVerification,
@@ -168,7 +167,7 @@ pub(super) fn admit_verification(
 
 /// The index of a decision that a record is about.
 pub(super) fn decision_index(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     execution_id: &ExecutionId,
     fingerprint: &Fingerprint,
@@ -181,7 +180,7 @@ pub(super) fn decision_index(
 
 /// Index and fingerprint of the decision with this id.
 pub(super) fn recorded(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     execution_id: &ExecutionId,
 ) -> Result<Option<(u64, Fingerprint)>, StoreError> {
@@ -198,7 +197,7 @@ pub(super) fn recorded(
 
 /// A decision has at most one confirmation.
 pub(super) fn admit_confirmation(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     row: &NewConfirmation,
 ) -> Result<(), Refusal> {

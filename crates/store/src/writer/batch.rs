@@ -6,14 +6,14 @@ use chancery_core::digest::LeafHash;
 use chancery_core::keyring::{Keyring, Role};
 use chancery_core::log;
 use chancery_core::time::Timestamp;
-use diesel::SqliteConnection;
 
 use super::admit::{self, Refusal};
+use super::bulk::Bulk;
 use super::cases;
 use super::rows::{self, Place};
 use super::state::State;
 use super::{Answer, check};
-use crate::connection::in_write_transaction;
+use crate::database::{Begin, Connection};
 use crate::entry::{Appended, Body, NewDecision, NewEntry};
 use crate::error::StoreError;
 use crate::hook::Step;
@@ -30,29 +30,33 @@ pub(super) struct Written {
 
 /// Writes `entries`; everything is committed and synced when this returns, or nothing was written.
 pub(super) fn write(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     settings: &Settings,
     options: &Options,
     state: State,
     entries: &[NewEntry],
 ) -> Result<Written, StoreError> {
-    in_write_transaction(connection, |connection| write_within(connection, settings, options, state, entries))
+    connection
+        .transaction(Begin::Write, |connection| write_within(connection, settings, options, state, entries))
 }
 
 /// The batch, inside its transaction.
 fn write_within(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     settings: &Settings,
     options: &Options,
     state: State,
     entries: &[NewEntry],
 ) -> Result<Written, StoreError> {
     check(options, Step::Begun)?;
+    let state = state.locked(connection, &settings.tenant)?;
     let before = state.head();
     let recorded_at = (options.clock)();
     let recorded_at_text = recorded_at.to_string();
+    let bulk = Bulk::begin(connection, &settings.tenant, entries)?;
     let mut batch = Batch {
         connection,
+        bulk,
         settings,
         options,
         recorded_at,
@@ -68,6 +72,7 @@ fn write_within(
             Err(Refusal::Store(error)) => return Err(error),
         }
     }
+    batch.flush()?;
     let Batch { connection, state, full, .. } = batch;
     if state.size() > before.size {
         for tile in &full {
@@ -81,7 +86,9 @@ fn write_within(
 }
 
 struct Batch<'a> {
-    connection: &'a mut SqliteConnection,
+    connection: &'a mut Connection,
+    /// What is not written yet; for PostgreSQL.
+    bulk: Option<Bulk>,
     settings: &'a Settings,
     options: &'a Options,
     recorded_at: Timestamp,
@@ -98,6 +105,7 @@ impl<'a> Batch<'a> {
         }
         let index = self.state.size();
         admit::admit_signer(&self.state, entry, index)?;
+        self.flush()?;
         let ends = match &entry.body {
             Body::Override(row) => row.ends.as_deref(),
             _ => None,
@@ -144,9 +152,16 @@ impl<'a> Batch<'a> {
             return self.known(decision)?.ok_or(Refusal::Rejected(rejected));
         }
         let place = self.place(entry);
+        if let Some(bulk) = &mut self.bulk {
+            if bulk.is_taken(decision) {
+                return self.known(decision)?.ok_or_else(|| self.vanished(decision).into());
+            }
+            bulk.push(&place, entry, decision)?;
+            self.step(Step::RowInserted)?;
+            return self.grow(entry, place.leaf_hash);
+        }
         if !rows::insert_decision(self.connection, &place, entry, decision)? {
-            let missing = || StoreError::corrupt("decisions", &decision.execution_id, VanishedId);
-            return self.known(decision)?.ok_or_else(|| missing().into());
+            return self.known(decision)?.ok_or_else(|| self.vanished(decision).into());
         }
         self.step(Step::RowInserted)?;
         rows::insert_entry(self.connection, &place, entry)?;
@@ -156,8 +171,21 @@ impl<'a> Batch<'a> {
         self.grow(entry, place.leaf_hash)
     }
 
+    /// Writes what is waiting, so that it can be looked up.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        match &mut self.bulk {
+            Some(bulk) => bulk.flush(self.connection, &self.settings.tenant, self.recorded_at_text),
+            None => Ok(()),
+        }
+    }
+
+    fn vanished(&self, decision: &NewDecision) -> StoreError {
+        StoreError::corrupt("decisions", &decision.execution_id, VanishedId)
+    }
+
     /// The answer to a repeat; none when the execution id is new.
     fn known(&mut self, decision: &NewDecision) -> Result<Option<Appended>, Refusal> {
+        self.flush()?;
         let id = &decision.execution_id;
         let Some((index, recorded)) = admit::recorded(self.connection, &self.settings.tenant, id)? else {
             return Ok(None);

@@ -11,11 +11,12 @@ use chancery_core::keyring::{Keyring, Role};
 use chancery_core::statement::ExecutionState;
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, OptionalExtension as _,
-    QueryDsl as _, QueryResult, RunQueryDsl as _, SqliteConnection,
+    QueryDsl as _, QueryResult,
 };
 
 use super::admit::Refusal;
 use super::state::State;
+use crate::database::{Connection, RunQuery as _};
 use crate::entry::{NewEntry, NewOverride, NewResolution};
 use crate::error::StoreError;
 use crate::reject::Rejected;
@@ -24,7 +25,7 @@ use crate::value::{from_sql, parse};
 
 /// An override of a case that waits, by an approver who has not answered yet.
 pub(super) fn admit_override(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     state: &State,
     entry: &NewEntry,
@@ -87,7 +88,7 @@ fn admit_approver(
 
 /// The decision that a resolution is about waits for one.
 pub(super) fn admit_resolution(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     row: &NewResolution,
 ) -> Result<(), Refusal> {
@@ -97,7 +98,7 @@ pub(super) fn admit_resolution(
 
 /// A case ends once.
 fn admit_unresolved(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     execution_id: &ExecutionId,
 ) -> Result<(), Refusal> {
@@ -114,7 +115,7 @@ fn admit_unresolved(
 
 /// The decision is there, with this fingerprint, and was left to approvers.
 fn waits(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     execution_id: &ExecutionId,
     fingerprint: &Fingerprint,

@@ -6,11 +6,10 @@
 use chancery_core::digest::{LeafHash, RootHash};
 use chancery_core::ids::TenantId;
 use chancery_core::tile::{Content, Edge, FullTile, HASH_BYTES};
-use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection,
-};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
 
 use super::state::State;
+use crate::database::{Connection, RunQuery as _};
 use crate::entry::{
     EncryptedOpening, NewActivation, NewBuildIdentity, NewConfirmation, NewDecision, NewEntry, NewErasure,
     NewKeyring, NewOverride, NewResolution, NewVerification,
@@ -31,7 +30,7 @@ pub(super) struct Place<'a> {
     pub(super) recorded_at: &'a str,
 }
 
-fn failed(error: diesel::result::Error) -> StoreError {
+pub(super) fn failed(error: diesel::result::Error) -> StoreError {
     match &error {
         // The trigger's words: the head is further than the writer has brought it.
         diesel::result::Error::DatabaseError(_, information)
@@ -43,16 +42,23 @@ fn failed(error: diesel::result::Error) -> StoreError {
     }
 }
 
+/// Key id and bytes of the first signature; a record without one was rejected before.
+pub(super) fn first_signature(entry: &NewEntry) -> (&str, &[u8]) {
+    entry.signatures.first().map_or(("", &[]), |first| (first.keyid.as_str(), first.sig.as_slice()))
+}
+
+/// The labels as a JSON object; none where there are none.
+pub(super) fn labels(row: &NewDecision) -> Result<Option<String>, StoreError> {
+    if row.labels.is_empty() { Ok(None) } else { json(&row.labels).map(Some) }
+}
+
 /// The entry with its payload and signatures.
 pub(super) fn insert_entry(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     place: &Place<'_>,
     entry: &NewEntry,
 ) -> Result<(), StoreError> {
-    let mut signatures = entry.signatures.iter();
-    // A record without a signature was rejected before.
-    let (keyid, signature) =
-        signatures.next().map_or(("", &[][..]), |first| (first.keyid.as_str(), first.sig.as_slice()));
+    let (keyid, signature) = first_signature(entry);
     diesel::insert_into(log_entries::table)
         .values((
             log_entries::tenant.eq(place.tenant.as_str()),
@@ -68,7 +74,7 @@ pub(super) fn insert_entry(
         ))
         .execute(connection)
         .map_err(failed)?;
-    for (position, signature) in (1_i64..).zip(signatures) {
+    for (position, signature) in (1_i64..).zip(entry.signatures.iter().skip(1)) {
         diesel::insert_into(log_signatures::table)
             .values((
                 log_signatures::tenant.eq(place.tenant.as_str()),
@@ -85,12 +91,12 @@ pub(super) fn insert_entry(
 
 /// The decision's row; false when its execution id is taken, and then nothing was inserted.
 pub(super) fn insert_decision(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     place: &Place<'_>,
     entry: &NewEntry,
     row: &NewDecision,
 ) -> Result<bool, StoreError> {
-    let labels = if row.labels.is_empty() { None } else { Some(json(&row.labels)?) };
+    let labels = labels(row)?;
     let inserted = diesel::insert_into(decisions::table)
         .values((
             decisions::tenant.eq(place.tenant.as_str()),
@@ -115,7 +121,7 @@ pub(super) fn insert_decision(
 }
 
 pub(super) fn insert_opening(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     decision_index: u64,
     opening: &EncryptedOpening,
@@ -135,7 +141,7 @@ pub(super) fn insert_opening(
 }
 
 pub(super) fn insert_activation(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     place: &Place<'_>,
     entry: &NewEntry,
     row: &NewActivation,
@@ -159,7 +165,7 @@ pub(super) fn insert_activation(
 }
 
 pub(super) fn insert_keyring(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     place: &Place<'_>,
     entry: &NewEntry,
     row: &NewKeyring,
@@ -179,7 +185,7 @@ pub(super) fn insert_keyring(
 }
 
 pub(super) fn insert_build(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     place: &Place<'_>,
     row: &NewBuildIdentity,
 ) -> Result<(), StoreError> {
@@ -198,7 +204,7 @@ pub(super) fn insert_build(
 }
 
 pub(super) fn insert_override(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     place: &Place<'_>,
     entry: &NewEntry,
     row: &NewOverride,
@@ -226,7 +232,7 @@ pub(super) fn insert_override(
 }
 
 pub(super) fn insert_resolution(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     place: &Place<'_>,
     entry: &NewEntry,
     row: &NewResolution,
@@ -247,7 +253,7 @@ pub(super) fn insert_resolution(
 }
 
 pub(super) fn insert_verification(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     place: &Place<'_>,
     entry: &NewEntry,
     row: &NewVerification,
@@ -271,7 +277,7 @@ pub(super) fn insert_verification(
 }
 
 pub(super) fn insert_confirmation(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     place: &Place<'_>,
     entry: &NewEntry,
     row: &NewConfirmation,
@@ -295,7 +301,7 @@ pub(super) fn insert_confirmation(
 
 /// The erasure, and with it the openings go: the trigger lets them, since the head has not moved yet.
 pub(super) fn insert_erasure(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     place: &Place<'_>,
     entry: &NewEntry,
     row: &NewErasure,
@@ -380,7 +386,7 @@ pub(super) fn tile_rows(edge: &Edge, full: Vec<FullTile>) -> Vec<TileRow> {
 }
 
 pub(super) fn insert_tile(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     tile: &TileRow,
 ) -> Result<(), StoreError> {
@@ -404,7 +410,7 @@ struct HeadMoved;
 
 /// Moves the head from where the batch began, and only from there.
 pub(super) fn move_head(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     tenant: &TenantId,
     before: &Head,
     state: &State,

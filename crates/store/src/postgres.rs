@@ -1,0 +1,307 @@
+//! Connections to PostgreSQL, in pure Rust: where the server is, TLS, and what it has to promise.
+//!
+//! ```text
+//! postgres://user@host:5432/database?sslmode=verify-full&sslrootcert=/etc/chancery/ca.pem
+//! ```
+//!
+//! Beyond this machine TLS with a verified certificate is required, whatever the URL says. What is committed has to be
+//! on disk: a server, database or role that says otherwise (`synchronous_commit`, `fsync`, `full_page_writes`) is
+//! refused when a connection is opened. Every connection names its tenant, which row-level security holds it to.
+
+use std::fmt;
+use std::fs;
+use std::future::Future;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use chancery_core::ids::TenantId;
+use diesel::connection::SimpleConnection as _;
+use diesel::sql_types::{Bool, Text};
+use diesel::{QueryableByName, RunQueryDsl as _};
+use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::{AsyncConnectionWrapper, BlockOn};
+use tokio::runtime::Runtime;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::connection::Purpose;
+use crate::error::StoreError;
+
+/// A connection to PostgreSQL that blocks.
+pub(crate) type Postgres = AsyncConnectionWrapper<AsyncPgConnection, Reactor>;
+
+/// Longest time that connecting takes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What drives the sockets of all connections; whoever asks something waits on a thread of its own.
+static REACTOR: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("postgres")
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())
+});
+
+/// Waits on the calling thread for what the one reactor does.
+pub(crate) struct Reactor;
+
+impl BlockOn for Reactor {
+    #[expect(clippy::expect_used, reason = "a connection was made with the reactor, so there is one")]
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        REACTOR.as_ref().expect("the reactor").handle().block_on(future)
+    }
+
+    fn get_runtime() -> Self {
+        Self
+    }
+}
+
+/// Where a PostgreSQL database is: a URL as libpq has them. Its debug text leaves out the password.
+#[derive(Clone, Eq, PartialEq)]
+pub struct PostgresUrl {
+    config: Config,
+    root_certificates: Option<PathBuf>,
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for PostgresUrl {
+    /// Host and database: enough to tell it from another one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = match self.config.get_hosts().first() {
+            Some(Host::Tcp(name)) => name.clone(),
+            Some(Host::Unix(path)) => path.display().to_string(),
+            None => "localhost".to_owned(),
+        };
+        write!(f, "postgres://{host}/{}", self.config.get_dbname().unwrap_or_default())
+    }
+}
+
+/// Why a text is no URL of a database.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresUrlError {
+    /// Not a URL that PostgreSQL's clients take.
+    #[error("not a PostgreSQL URL; one is `postgres://user@host:5432/database?sslmode=verify-full`")]
+    Form(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// An `sslmode` that is not known.
+    #[error("`sslmode={mode}` is not known; it is `disable` (on this machine alone) or `verify-full`")]
+    SslMode {
+        /// What was given.
+        mode: String,
+    },
+    /// No TLS to another machine.
+    #[error("the database is on another machine, so `sslmode` has to be `verify-full`")]
+    NoTls,
+}
+
+impl FromStr for PostgresUrl {
+    type Err = PostgresUrlError;
+
+    fn from_str(text: &str) -> Result<Self, PostgresUrlError> {
+        // These two are libpq's and have another meaning, or none, for the driver.
+        let (start, query) = text.split_once('?').map_or((text, ""), |(start, query)| (start, query));
+        let (mut mode, mut root_certificates, mut rest) = (None, None, Vec::new());
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("sslmode", value)) => mode = Some(value.to_owned()),
+                Some(("sslrootcert", path)) => root_certificates = Some(PathBuf::from(path)),
+                _ => rest.push(pair),
+            }
+        }
+        let url = if rest.is_empty() { start.to_owned() } else { format!("{start}?{}", rest.join("&")) };
+        let mut config: Config =
+            url.parse().map_err(|error: tokio_postgres::Error| PostgresUrlError::Form(error.into()))?;
+        let local = config.get_hosts().iter().all(|host| match host {
+            Host::Unix(_) => true,
+            Host::Tcp(name) => {
+                name == "localhost"
+                    || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
+        });
+        let tls = match mode.as_deref() {
+            None => !local,
+            Some("disable") if local => false,
+            Some("disable") => return Err(PostgresUrlError::NoTls),
+            Some("verify-full") => true,
+            Some(other) => return Err(PostgresUrlError::SslMode { mode: other.to_owned() }),
+        };
+        config.ssl_mode(if tls { SslMode::Require } else { SslMode::Disable });
+        config.connect_timeout(CONNECT_TIMEOUT).application_name("chancery");
+        Ok(Self { config, root_certificates })
+    }
+}
+
+/// A setting of the server that would lose what was committed.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{setting}` is `{value}`, and has to be `{wanted}`: set it for the role, the database or the server"
+)]
+struct NotDurable {
+    setting: String,
+    value: String,
+    wanted: &'static str,
+}
+
+#[derive(QueryableByName)]
+struct Setting {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    setting: String,
+}
+
+impl PostgresUrl {
+    /// Connects as `tenant`.
+    pub(crate) fn connect(
+        &self,
+        tenant: &TenantId,
+        purpose: Purpose,
+        timeout_ms: u32,
+    ) -> Result<Postgres, StoreError> {
+        let reactor = REACTOR.as_ref().map_err(|reason| failed(reason.clone()))?;
+        let connection = reactor.handle().block_on(self.establish())?;
+        let mut connection = Postgres::from(connection);
+        // Tenant ids have no character that means something in SQL.
+        let read_only = if purpose == Purpose::Read { "on" } else { "off" };
+        connection
+            .batch_execute(&format!(
+                "SET chancery.tenant = '{tenant}'; SET lock_timeout = {timeout_ms}; SET TIME ZONE 'UTC'; \
+                 SET default_transaction_read_only = {read_only}; SET standard_conforming_strings = on"
+            ))
+            .map_err(|error| StoreError::database("set up the connection", error))?;
+        if purpose != Purpose::Read {
+            check_durable(&mut connection)?;
+            check_role(&mut connection)?;
+        }
+        Ok(connection)
+    }
+
+    async fn establish(&self) -> Result<AsyncPgConnection, StoreError> {
+        let established = if self.config.get_ssl_mode() == SslMode::Disable {
+            let (client, connection) = self.config.connect(NoTls).await.map_err(failed)?;
+            AsyncPgConnection::try_from_client_and_connection(client, connection).await
+        } else {
+            let tls = MakeRustlsConnect::new(self.tls()?);
+            let (client, connection) = self.config.connect(tls).await.map_err(failed)?;
+            AsyncPgConnection::try_from_client_and_connection(client, connection).await
+        };
+        established.map_err(failed)
+    }
+
+    /// TLS that trusts `sslrootcert`, or what this machine trusts.
+    fn tls(&self) -> Result<rustls::ClientConfig, StoreError> {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject as _;
+        use rustls_platform_verifier::BuilderVerifierExt as _;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(failed)?;
+        let Some(path) = &self.root_certificates else {
+            return Ok(builder.with_platform_verifier().map_err(failed)?.with_no_client_auth());
+        };
+        let pem =
+            fs::read(path).map_err(|source| StoreError::Io { doing: "read", path: path.clone(), source })?;
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            roots.add(certificate.map_err(failed)?).map_err(failed)?;
+        }
+        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    }
+}
+
+fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Database { doing: "connect", source: source.into() }
+}
+
+/// Refuses a server that answers COMMIT before it has written.
+fn check_durable(connection: &mut Postgres) -> Result<(), StoreError> {
+    let doing = "read the server's settings";
+    let settings: Vec<Setting> = diesel::sql_query(
+        "SELECT name, setting FROM pg_settings \
+         WHERE name IN ('synchronous_commit', 'fsync', 'full_page_writes') ORDER BY name",
+    )
+    .load(connection)
+    .map_err(|error| StoreError::database(doing, error))?;
+    for Setting { name, setting } in settings {
+        // `local` and the remote modes all wait for the local disk.
+        let holds = match name.as_str() {
+            "synchronous_commit" => setting != "off",
+            _ => setting == "on",
+        };
+        if !holds {
+            let source = Box::new(NotDurable { setting: name, value: setting, wanted: "on" });
+            return Err(StoreError::Database { doing: "trust the server", source });
+        }
+    }
+    Ok(())
+}
+
+/// A role that row-level security does not hold.
+#[derive(Debug, thiserror::Error)]
+#[error("the role `{role}` sees the rows of every tenant: use one that is no superuser and has no BYPASSRLS")]
+struct SeesEverything {
+    role: String,
+}
+
+#[derive(QueryableByName)]
+struct Role {
+    #[diesel(sql_type = Text)]
+    rolname: String,
+    #[diesel(sql_type = Bool)]
+    free: bool,
+}
+
+/// Refuses a role that would see other tenants' rows.
+fn check_role(connection: &mut Postgres) -> Result<(), StoreError> {
+    let sql =
+        "SELECT rolname::text, rolsuper OR rolbypassrls AS free FROM pg_roles WHERE rolname = current_user";
+    let Role { rolname, free } = diesel::sql_query(sql)
+        .get_result(connection)
+        .map_err(|error| StoreError::database("read the role", error))?;
+    if free {
+        let source = Box::new(SeesEverything { role: rolname });
+        return Err(StoreError::Database { doing: "trust the role", source });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_this_machine_there_is_tls() {
+        let parse = |text: &str| text.parse::<PostgresUrl>();
+        for (url, mode) in [
+            ("postgres://u@localhost/d", SslMode::Disable),
+            ("postgres://u@127.0.0.1:5433/d", SslMode::Disable),
+            ("postgres:///d?host=/run/postgresql&user=u", SslMode::Disable),
+            ("postgres://u@localhost/d?sslmode=verify-full", SslMode::Require),
+            ("postgres://u@db.example/d", SslMode::Require),
+            ("postgres://u@db.example/d?sslmode=verify-full&sslrootcert=/ca.pem", SslMode::Require),
+        ] {
+            assert_eq!(parse(url).unwrap().config.get_ssl_mode(), mode, "{url}");
+        }
+        assert!(matches!(parse("postgres://u@db.example/d?sslmode=disable"), Err(PostgresUrlError::NoTls)));
+        for mode in ["prefer", "require", "verify-ca", "allow"] {
+            let url = format!("postgres://u@db.example/d?sslmode={mode}");
+            assert!(matches!(parse(&url), Err(PostgresUrlError::SslMode { .. })), "{mode}");
+        }
+        assert!(matches!(parse("mysql://x"), Err(PostgresUrlError::Form(_))));
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let url: PostgresUrl = "postgres://u:secret@localhost/d".parse().unwrap();
+        assert_eq!(format!("{url:?}"), "postgres://localhost/d");
+    }
+}

@@ -1,0 +1,2 @@
+DROP INDEX overrides_by_nonce;
+ALTER TABLE overrides DROP COLUMN nonce;
