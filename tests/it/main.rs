@@ -27,6 +27,7 @@ mod lineage;
 mod openapi;
 mod overrides;
 mod pkcs11;
+mod postgres;
 mod provenance;
 mod real_data;
 mod remote;

@@ -75,7 +75,7 @@ impl Company {
         let options = Options {
             keys: ServerKeys::load(&home, PASSWORD.as_bytes()).unwrap(),
             home,
-            database: self.home.database(),
+            database: self.home.database().into(),
             tenant: None,
             environment: None,
             binary: Digest::from_bytes([0xab; 32]),

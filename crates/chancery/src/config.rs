@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use chancery_core::ids::TenantId;
+use chancery_runtime::Location;
 use chancery_supply::pkcs11::{KeyUri, UriError, is_uri};
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,7 @@ pub struct Config {
     /// File with the password of the key files; otherwise `CHANCERY_PASSWORD`, otherwise a prompt.
     pub password_file: Option<PathBuf>,
     /// The SQLite file.
-    pub database: PathBuf,
+    pub database: Location,
     /// Folder of the private keys (mode 0700).
     pub keys: PathBuf,
     /// The key that signs decisions: a file, or a `pkcs11:` URI; otherwise `runtime.key` in `keys`.
@@ -232,7 +233,8 @@ fn note(origins: &mut BTreeMap<String, String>, layer: &toml::Table, origin: &st
 
 impl Config {
     fn resolve_paths(&mut self, folder: &Path) {
-        let paths = [&mut self.database, &mut self.keys, &mut self.trust, &mut self.checkpoint_file];
+        self.database = self.database.clone().within(folder);
+        let paths = [&mut self.keys, &mut self.trust, &mut self.checkpoint_file];
         for path in paths.into_iter().chain(self.password_file.as_mut()).chain(self.build.as_mut()) {
             *path = folder.join(&path);
         }
@@ -328,7 +330,8 @@ mod tests {
     #[test]
     fn paths_are_relative_to_the_file() {
         let loaded = load_with(&format!("{FILE}keys = \"/k\"\n"), &[], &[]).unwrap();
-        assert!(loaded.config.database.is_absolute() && loaded.config.database.ends_with("chancery.db"));
+        let database = loaded.config.database.file().unwrap();
+        assert!(database.is_absolute() && database.ends_with("chancery.db"));
         assert_eq!(loaded.config.keys, Path::new("/k"));
     }
 

@@ -90,7 +90,7 @@ fn export(folder: &Path, out: impl Write) {
     let options = Options {
         keys: ServerKeys::load(&home, log::PASSWORD).unwrap(),
         home,
-        database: folder.join("chancery.db"),
+        database: folder.join("chancery.db").into(),
         tenant: None,
         environment: None,
         binary: Digest::of(b"a program"),

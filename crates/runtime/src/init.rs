@@ -26,7 +26,7 @@ use chancery_core::keyring::{
 use chancery_core::statement::{Environment, Statement};
 use chancery_core::time::Timestamp;
 use chancery_policy::Bundle;
-use chancery_store::{Body, NewEntry, NewKeyring, Settings, Store};
+use chancery_store::{Body, Location, NewEntry, NewKeyring, Settings, Store};
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
@@ -87,8 +87,8 @@ pub struct Holder {
 pub struct InitRequest {
     /// Where keys, trust and the publisher's memory go.
     pub home: Home,
-    /// The database file.
-    pub database: PathBuf,
+    /// The database; a file must not be there yet.
+    pub database: Location,
     /// The tenant whose log it is.
     pub tenant: TenantId,
     /// The first part of the log's origin, such as `log.acme.example`.
@@ -160,7 +160,9 @@ pub fn init(request: InitRequest) -> Result<Initialised, InitError> {
 fn paths(request: &InitRequest) -> Vec<PathBuf> {
     let home = &request.home;
     let keys = KeyName::ALL.iter().filter(|name| request.makes(**name)).map(|name| home.key(*name));
-    keys.chain([home.root_pub().to_owned(), home.checkpoint().to_owned(), request.database.clone()]).collect()
+    keys.chain([home.root_pub().to_owned(), home.checkpoint().to_owned()])
+        .chain(request.database.file().map(Path::to_owned))
+        .collect()
 }
 
 impl InitRequest {
@@ -255,8 +257,10 @@ fn make(request: &InitRequest, made: &mut Made) -> Result<Initialised, InitError
     let clock = Arc::clone(&request.clock);
     let settings =
         Settings { tenant: request.tenant.clone(), log_origin: origin, environment: request.environment };
-    made.will_make(&request.database);
-    let store = Store::create(
+    if let Some(file) = request.database.file() {
+        made.will_make(file);
+    }
+    let store = Store::create_at(
         &request.database,
         &settings,
         chancery_store::Options::new(Arc::new(move || clock.now())),
@@ -362,7 +366,7 @@ fn write_files(
         made.will_make(&path);
         keys::store(&path, key, password)?;
     }
-    for path in [home.root_pub(), home.checkpoint(), &request.database] {
+    for path in [home.root_pub(), home.checkpoint()].into_iter().chain(request.database.file()) {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder {
             made.will_make_folder(folder);
@@ -415,12 +419,12 @@ fn activate(request: &InitRequest, runtime: &Runtime, key: &SigningKey) -> Resul
 struct Made {
     files: Vec<PathBuf>,
     folders: Vec<PathBuf>,
-    database: PathBuf,
+    database: Option<PathBuf>,
 }
 
 impl Made {
     fn new(request: &InitRequest) -> Self {
-        Self { files: Vec::new(), folders: Vec::new(), database: request.database.clone() }
+        Self { files: Vec::new(), folders: Vec::new(), database: request.database.file().map(Path::to_owned) }
     }
 
     fn will_make(&mut self, file: &Path) {
@@ -447,7 +451,7 @@ impl Drop for Made {
         for file in &self.files {
             // What cannot be removed is named by the next attempt, which finds it.
             let _ = fs::remove_file(file);
-            if *file == self.database {
+            if self.database.as_ref() == Some(file) {
                 for suffix in ["-wal", "-shm", "-journal", ".lock"] {
                     let mut beside = file.clone().into_os_string();
                     beside.push(suffix);

@@ -60,6 +60,7 @@ mod testing;
 pub use answer::{Answer, AnswerPolicy, Evaluated, LogPosition};
 pub use build::BuildFiles;
 pub use chancery_core::statement::Environment;
+pub use chancery_store::Location;
 pub use edge::{Clock, Entropy, EntropyError};
 pub use error::{ExecuteError, RuntimeKeyError};
 pub use execute::Caller;

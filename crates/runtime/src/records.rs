@@ -12,7 +12,7 @@ use crate::runtime::Runtime;
 use chancery_core::checkpoint::{CheckpointError, SignedCheckpoint};
 use chancery_core::digest::{ChainHash, Fingerprint, LeafHash, RecordId, RootHash, SignalsRoot};
 use chancery_core::dsse::Envelope;
-use chancery_core::ids::{EntityUid, ExecutionId, PolicyId};
+use chancery_core::ids::{EntityUid, ExecutionId, PolicyId, TenantId};
 use chancery_core::key::KeyId;
 use chancery_core::log::Kind;
 use chancery_core::merkle::{ProofError, verify_inclusion};
@@ -21,9 +21,9 @@ use chancery_core::tile::Tile;
 use chancery_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
+use chancery_store::Location;
 pub use chancery_store::{
     Activation, ConfirmationState, Cursor, DecisionFilter, DecisionRecord, DecisionSummary, Entry, Head,
     Order, PublishedBundle, Settings, Stats, StatsRow, Store, StoreError, StoredCheckpoint,
@@ -208,9 +208,16 @@ impl Records {
     ///
     /// # Errors
     /// [`RecordsError`] when there is no store, or none of ours.
-    pub fn open(database: &Path, clock: Arc<dyn Clock>) -> Result<Self, RecordsError> {
+    pub fn open(
+        database: &Location,
+        tenant: Option<&TenantId>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RecordsError> {
         let options = chancery_store::Options::new(Arc::new(move || clock.now()));
-        Ok(Self { store: Arc::new(Store::open_reading(database, &options)?), chains: Arc::default() })
+        Ok(Self {
+            store: Arc::new(Store::open_reading_at(database, tenant, &options)?),
+            chains: Arc::default(),
+        })
     }
 
     /// Which log this is.
@@ -545,7 +552,7 @@ mod tests {
             runtime.publish_checkpoint().unwrap().unwrap();
             drop(runtime);
             log.tamper(sql);
-            let records = Records::open(&log.database(), log.clock.clone()).unwrap();
+            let records = Records::open(&log.database().into(), None, log.clock.clone()).unwrap();
             let error = records.inclusion(4).unwrap_err();
             assert_eq!((error.whose(), error.code()), (Cause::Corrupt, "store.corrupt"), "{sql}: {error:?}");
         }
@@ -572,14 +579,16 @@ mod tests {
     fn a_log_is_read_beside_its_writer() {
         let log = TestLog::new();
         let runtime = filled(&log);
-        let beside = Records::open(&log.database(), log.clock.clone()).unwrap();
+        let beside = Records::open(&log.database().into(), None, log.clock.clone()).unwrap();
         assert_eq!(beside.head().unwrap().size, runtime.records().head().unwrap().size);
         runtime.execute_blocking(&caller(), &request("one-more", "1", "0.1")).unwrap();
         assert!(beside.get(&"one-more".parse().unwrap()).unwrap().is_some());
         // But nobody else writes.
         assert_eq!(log.try_open().unwrap_err().code(), "store.locked");
         assert_eq!(
-            Records::open(&log.folder.path().join("none.db"), log.clock.clone()).unwrap_err().whose(),
+            Records::open(&log.folder.path().join("none.db").into(), None, log.clock.clone())
+                .unwrap_err()
+                .whose(),
             Cause::Caller
         );
     }

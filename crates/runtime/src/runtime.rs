@@ -23,7 +23,7 @@ use chancery_core::key::{KeyId, PublicKey, SignError, Signer};
 use chancery_core::keyring::{Keyring, KeyringError, Role, RootPub, RootPubError, Standing};
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
-use chancery_store::{Reader, Settings, Store, StoreError, SubmitError};
+use chancery_store::{Location, Reader, Settings, Store, StoreError, SubmitError};
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -34,8 +34,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 pub struct Options {
     /// Where `root.pub` and the publisher's memory lie.
     pub home: Home,
-    /// The database file.
-    pub database: PathBuf,
+    /// The database.
+    pub database: Location,
     /// The private keys, read by [`ServerKeys::load`].
     pub keys: ServerKeys,
     /// The tenant that the configuration names; another one in the database is refused.
@@ -109,7 +109,7 @@ impl Runtime {
         let root = read_root(options.home.root_pub())?;
         let clock = Arc::clone(&options.clock);
         let store_options = chancery_store::Options::new(Arc::new(move || clock.now()));
-        let store = Store::open(&options.database, store_options)?;
+        let store = Store::open_at(&options.database, options.tenant.as_ref(), store_options)?;
         Self::assemble(store, root, options)
     }
 

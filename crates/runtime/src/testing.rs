@@ -152,7 +152,7 @@ impl TestLog {
     pub(crate) fn options(&self) -> Options {
         Options {
             home: self.home(),
-            database: self.database(),
+            database: self.database().into(),
             keys: self.keys(),
             tenant: None,
             environment: Some(self.prepared.environment),
@@ -220,7 +220,7 @@ impl Prepared {
 pub(crate) fn init_request(folder: &Path) -> InitRequest {
     InitRequest {
         home: Home::new(folder),
-        database: folder.join("chancery.db"),
+        database: folder.join("chancery.db").into(),
         tenant: "acme".parse().unwrap(),
         log_host: "log.example.com".to_owned(),
         environment: Environment::Test,

@@ -25,9 +25,8 @@ use chancery_core::keyring::{
 use chancery_core::sigstore::MessageBundle;
 use chancery_core::statement::{Statement, StatementError};
 use chancery_core::time::Timestamp;
-use chancery_store::{Appended, Body, NewEntry, NewKeyring, Reader, Store, StoreError};
+use chancery_store::{Appended, Body, Location, NewEntry, NewKeyring, Reader, Store, StoreError};
 use std::fmt;
-use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 mod error;
@@ -237,14 +236,14 @@ impl Custody {
     /// [`OpenError`].
     pub fn open(
         home: &Home,
-        database: &Path,
+        database: &Location,
         tenant: &TenantId,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         let root = read_root(home.root_pub())?;
         let store_clock = Arc::clone(&clock);
         let options = chancery_store::Options::new(Arc::new(move || store_clock.now()));
-        let store = Store::open(database, options)?;
+        let store = Store::open_at(database, Some(tenant), options)?;
         if store.settings().tenant != *tenant {
             let log = store.settings().tenant.clone();
             return Err(OpenError::Tenant { asked: tenant.clone(), log });

@@ -211,7 +211,8 @@ impl<'a> Fold<'a> {
             used.by(index);
         }
         let outcome = self.outcomes.number(&facts.outcome);
-        let slot = Slot::new(&facts.link, facts.state, outcome, facts.executed_at, facts.opening == Opened::No);
+        let slot =
+            Slot::new(&facts.link, facts.state, outcome, facts.executed_at, facts.opening == Opened::No);
         if let Inserted::Old(old) = self.decisions.insert(slot.into_bytes()) {
             if Slot::from_bytes(*old).record() == facts.link.record {
                 findings.fail(CheckId::LogEntry, "the same record is in the log twice");

@@ -298,9 +298,9 @@ impl Story<'_> {
 
     fn tamper_with_database(&self) -> Result<(), Failure> {
         let config = self.home.configuration(&[])?.config;
+        let database = config.database.file().unwrap_or(Path::new(""));
         let copy = self.folder.join("tampered.db");
-        let mut bytes =
-            fs::read(&config.database).map_err(|error| failed("read", &config.database, &error))?;
+        let mut bytes = fs::read(database).map_err(|error| failed("read", database, &error))?;
         must(
             replace_first(&mut bytes, FORGED_IN_PLACE.0, FORGED_IN_PLACE.1),
             "there is no denied claim in the database",
@@ -310,7 +310,7 @@ impl Story<'_> {
         let root = read_root(paths.root_pub())?;
         let request =
             FsckRequest { root: &root, keys: None, checkpoint: Some(paths.checkpoint()), full: false };
-        let report = Records::open(&copy, self.home.edge.clock.clone())?
+        let report = Records::open(&copy.into(), None, self.home.edge.clock.clone())?
             .fsck(&request, |_, _| {})
             .map_err(|error| Failure::system("cannot check the copy", &error))?;
         must(!report.is_clean(), "the edited database was not caught")?;

@@ -41,9 +41,15 @@ pub(super) struct Arguments {
     /// A folder of bundles to sign, publish and activate. Default: policies/, where there is one.
     #[arg(long, value_name = "FOLDER")]
     policies: Option<PathBuf>,
-    /// The SQLite file.
-    #[arg(long, value_name = "FILE", default_value = "chancery.db")]
-    db: PathBuf,
+    /// The SQLite file, or the URL of a PostgreSQL database (docs/guides/postgresql.md).
+    #[arg(
+        long,
+        value_name = "FILE|URL",
+        env = "CHANCERY_DATABASE",
+        hide_env_values = true,
+        default_value = "chancery.db"
+    )]
+    db: String,
     /// A file with the password of the key files, written into the configuration.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -208,13 +214,22 @@ pub(super) fn read_public(path: &Path) -> Result<PublicKey, Failure> {
     })
 }
 
+/// The URL of a database as the configuration may have it, which others can read.
+fn without_password(database: &str) -> String {
+    let Some((scheme, rest)) = database.split_once("://") else { return database.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let Some((user, host)) = authority.rsplit_once('@') else { return database.to_owned() };
+    let user = user.split_once(':').map_or(user, |(user, _)| user);
+    format!("{scheme}://{user}@{host}{path}")
+}
+
 fn configuration(arguments: &Arguments, folder: &Path) -> String {
     let mut text = format!(
         "# Made by `chancery init`. `chancery config show --origin` prints every key; docs/spec/cli.md explains them.\n\
          tenant = {}\nlog_host = {}\ndatabase = {}\n",
         toml::Value::from(arguments.tenant.to_string()),
         toml::Value::from(arguments.log_host.as_str()),
-        toml::Value::from(arguments.db.to_string_lossy().as_ref()),
+        toml::Value::from(without_password(&arguments.db)),
     );
     let key = |key: &Option<String>| key.as_ref().map(PathBuf::from);
     let paths = [
@@ -281,7 +296,7 @@ pub(super) fn for_demo(
         environment: Environment::Test,
         open_commitments: false,
         policies: Some(policies.to_owned()),
-        db: PathBuf::from("chancery.db"),
+        db: "chancery.db".to_owned(),
         password_file: Some(folder.join("password")),
         root_password_file: None,
         root_pub: None,
@@ -295,4 +310,24 @@ pub(super) fn for_demo(
         Home { config: folder.join(config::FILE_NAME), output: home.output, edge: home.edge, server: None };
     make(&arguments, &demo, password.clone(), None)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_of_the_database_stays_out_of_the_configuration() {
+        for (given, written) in [
+            ("chancery.db", "chancery.db"),
+            (
+                "postgres://u:p%40s@db.example:5432/d?sslmode=verify-full",
+                "postgres://u@db.example:5432/d?sslmode=verify-full",
+            ),
+            ("postgres://u@localhost/d", "postgres://u@localhost/d"),
+            ("postgres:///d?host=/run&user=u", "postgres:///d?host=/run&user=u"),
+        ] {
+            assert_eq!(without_password(given), written);
+        }
+    }
 }

@@ -166,7 +166,7 @@ impl Home<'_> {
     pub(super) fn records(&self) -> Result<Records, Failure> {
         self.refuse_server()?;
         let config = self.configuration(&[])?.config;
-        Ok(Records::open(&config.database, self.edge.clock.clone())?)
+        Ok(Records::open(&config.database, Some(&config.tenant), self.edge.clock.clone())?)
     }
 
     /// Whoever names a server never gets an answer from another log.

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chancery_core::time::Timestamp;
 use chancery_runtime::records::{DecisionFilter, Order};
-use chancery_runtime::{OpenError, Runtime};
+use chancery_runtime::{Location, OpenError, Runtime};
 use serde::Serialize;
 
 use super::decisions::json;
@@ -71,7 +71,7 @@ pub(super) async fn readyz(Extract(state): Extract<State>) -> Result<Response, P
     json(status, &Readiness { status: word, checks })
 }
 
-fn checks(runtime: &Runtime, now: Timestamp, database: &Path) -> Vec<Check> {
+fn checks(runtime: &Runtime, now: Timestamp, database: &Location) -> Vec<Check> {
     let (store, keys) = match runtime.ready() {
         Ok(()) => (Ok(()), Ok(())),
         Err(error @ OpenError::Key { .. }) => (Ok(()), Err(error.to_string())),
@@ -103,7 +103,9 @@ fn clock(runtime: &Runtime, now: Timestamp) -> Result<(), String> {
     Ok(())
 }
 
-fn disk(database: &Path) -> Result<(), String> {
+/// The disk of a database on a server is the server's to watch.
+fn disk(database: &Location) -> Result<(), String> {
+    let Some(database) = database.file() else { return Ok(()) };
     let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let free = fs4::available_space(folder)
         .map_err(|error| format!("cannot ask for the room on the disk: {error}"))?;

@@ -1,13 +1,12 @@
 //! What every handler works with, made once by `serve`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use chancery_runtime::records::Records;
-use chancery_runtime::{Clock, Runtime};
+use chancery_runtime::{Clock, Location, Runtime};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -32,7 +31,7 @@ pub struct Options {
     /// Where `/metrics` reads, from [`super::metrics::install`].
     pub metrics: PrometheusHandle,
     /// The database file, whose disk must have room.
-    pub database: PathBuf,
+    pub database: Location,
     /// Whether checkpoints and tiles need no credential.
     pub public_log: bool,
     /// Longest time for a request other than a batch, an export or a verification, and longest silence in those.

@@ -22,7 +22,7 @@ pub(crate) fn create(folder: &Path) -> Runtime {
     let password = || Zeroizing::new(PASSWORD.to_vec());
     let request = InitRequest {
         home: Home::new(folder),
-        database: folder.join("chancery.db"),
+        database: folder.join("chancery.db").into(),
         tenant: "acme".parse().unwrap(),
         log_host: "log.example".to_owned(),
         // A production log decides with a signed build alone, and a bench is none.

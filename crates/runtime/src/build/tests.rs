@@ -149,7 +149,7 @@ fn a_start_that_is_refused_for_something_else_logs_nothing() {
     let log = TestLog::production();
     std::fs::remove_file(log.home().checkpoint()).unwrap();
     assert_eq!(open(&log, Some(good())).unwrap_err().code(), "checkpoint.missing");
-    let records = crate::records::Records::open(&log.database(), log.clock.clone()).unwrap();
+    let records = crate::records::Records::open(&log.database().into(), None, log.clock.clone()).unwrap();
     assert_eq!(records.head().unwrap().size, 2);
 }
 

@@ -33,7 +33,8 @@ fn filled() -> TestLog {
 }
 
 fn fsck(log: &TestLog, full: bool) -> FsckReport {
-    let records = Records::open(&log.database(), TestClock::at("2026-03-01T12:00:00.000000Z")).unwrap();
+    let records =
+        Records::open(&log.database().into(), None, TestClock::at("2026-03-01T12:00:00.000000Z")).unwrap();
     let (home, keys) = (log.home(), log.keys());
     let root = read_root(home.root_pub()).unwrap();
     let request = FsckRequest { root: &root, keys: Some(&keys), checkpoint: Some(home.checkpoint()), full };
@@ -268,7 +269,8 @@ fn openings_of_other_rows_are_found() {
 fn checkpoints_are_of_the_tree_that_they_sign() {
     // A good signature of the log key under another root, stored as it was signed.
     let log = filled();
-    let origin = Records::open(&log.database(), log.clock.clone()).unwrap().settings().log_origin.clone();
+    let origin =
+        Records::open(&log.database().into(), None, log.clock.clone()).unwrap().settings().log_origin.clone();
     let other = Checkpoint { origin, size: 9, root: RootHash::from_bytes([7; 32]) };
     let note = other.sign(log.keys().log.as_ref()).unwrap();
     log.tamper(&format!(
@@ -293,7 +295,7 @@ fn another_root_is_a_problem() {
     use chancery_core::key::Signer;
     let stranger = chancery_core::key::SigningKey::generate_ed25519([1; 32]);
     let root = RootPub::new(vec![stranger.public_key().clone()], 1).unwrap();
-    let records = Records::open(&log.database(), log.clock.clone()).unwrap();
+    let records = Records::open(&log.database().into(), None, log.clock.clone()).unwrap();
     let request = FsckRequest { root: &root, keys: None, checkpoint: None, full: true };
     let report = records.fsck(&request, |_, _| {}).unwrap();
     assert!(report.problems[0].what.contains("keyring"), "{:?}", report.problems);

@@ -75,7 +75,8 @@ fn what_goes_wrong_leaves_nothing_behind() {
     };
     let bad_host = |request: &mut InitRequest| request.log_host = "log example".to_owned();
     let bad_reason = |request: &mut InitRequest| request.reason = String::new();
-    let no_folder = |request: &mut InitRequest| request.database = PathBuf::from("/dev/null/chancery.db");
+    let no_folder =
+        |request: &mut InitRequest| request.database = PathBuf::from("/dev/null/chancery.db").into();
     type Change<'a> = &'a dyn Fn(&mut InitRequest);
     let changes: [(Change<'_>, &str); 4] = [
         (&bad_bundle, "bundle.invalid"),

@@ -128,7 +128,7 @@ fn the_bytes_are_the_same_for_ever() {
     runtime.publish_checkpoint().unwrap();
     log.clock.advance_ms(3_600_000);
     check(&runtime, "an hour");
-    let beside = Records::open(&log.database(), log.clock.clone()).unwrap();
+    let beside = Records::open(&log.database().into(), None, log.clock.clone()).unwrap();
     let read = beside.provenance(&id("a")).unwrap().unwrap();
     assert_eq!(read.body(), first.body());
     assert!(read.signature().is_none());
@@ -233,7 +233,7 @@ fn a_damaged_record_is_told_and_never_traced() {
         runtime.execute_blocking(&caller(), &note("a")).unwrap();
         drop(runtime);
         log.tamper(sql);
-        let beside = Records::open(&log.database(), log.clock.clone()).unwrap();
+        let beside = Records::open(&log.database().into(), None, log.clock.clone()).unwrap();
         let error = beside.provenance(&id("a")).unwrap_err();
         assert_eq!((error.whose(), error.code()), (Cause::Corrupt, "store.corrupt"), "{sql}");
         assert!(error.to_string().contains(what), "{sql}: {error}");

@@ -222,7 +222,7 @@ fn a_log_goes_on_after_its_only_log_key_was_revoked() {
 }
 
 fn custody(log: &TestLog) -> Result<Custody, OpenError> {
-    Custody::open(&log.home(), &log.database(), &"acme".parse().unwrap(), log.clock.clone())
+    Custody::open(&log.home(), &log.database().into(), &"acme".parse().unwrap(), log.clock.clone())
 }
 
 #[test]
@@ -534,8 +534,12 @@ fn custody_is_of_the_log_that_root_pub_names() {
     assert_eq!(custody(&log).unwrap_err().code(), "store.locked", "its server is running");
     drop(runtime);
     let other = "other".parse().unwrap();
-    let error =
-        Custody::open(&log.home(), &log.database(), &other, TestClock::at("2026-03-01T10:00:00.000000Z"));
+    let error = Custody::open(
+        &log.home(),
+        &log.database().into(),
+        &other,
+        TestClock::at("2026-03-01T10:00:00.000000Z"),
+    );
     assert_eq!(error.unwrap_err().code(), "log.tenant");
     std::fs::write(
         log.home().root_pub(),

@@ -92,7 +92,7 @@ fn prepared() -> &'static Prepared {
         let home = Home::new(folder.path());
         let made = init(InitRequest {
             home: home.clone(),
-            database: folder.path().join("chancery.db"),
+            database: folder.path().join("chancery.db").into(),
             tenant: "acme".parse().unwrap(),
             log_host: "log.example.com".to_owned(),
             environment: Environment::Test,
@@ -236,7 +236,7 @@ impl Api {
         let opened = Options {
             keys: ServerKeys::load(&home, PASSWORD).unwrap(),
             home,
-            database: database.clone(),
+            database: database.clone().into(),
             tenant: None,
             environment: Some(Environment::Test),
             binary: BINARY,
@@ -251,7 +251,7 @@ impl Api {
             authentication: Authentication::Dev { principal: "claims-core".into() },
             clock: clock.clone(),
             metrics: metrics::local().1,
-            database,
+            database: database.into(),
             public_log: false,
             request_timeout: Duration::from_secs(60),
         };

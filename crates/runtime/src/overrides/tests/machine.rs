@@ -207,7 +207,7 @@ fn failing(log: &TestLog, step: Step) -> Runtime {
     store_options.hook = Some(Arc::new(move |at: Step| {
         if at == step && armed.swap(false, Ordering::Relaxed) { OnStep::Fail } else { OnStep::Go }
     }));
-    let store = Store::open(&options.database, store_options).unwrap();
+    let store = Store::open_at(&options.database, None, store_options).unwrap();
     let root = read_root(options.home.root_pub()).unwrap();
     Runtime::assemble(store, root, options).unwrap()
 }
