@@ -26,6 +26,13 @@ fn nodes() -> Option<[TempDir; 2]> {
     Some([first, second])
 }
 
+/// The database that the configuration of a node names.
+fn database(folder: &Path) -> String {
+    let configuration = fs::read_to_string(folder.join("chancery.toml")).unwrap();
+    let url = configuration.lines().find_map(|line| line.strip_prefix("database = \"")).unwrap();
+    url.trim_end_matches('"').to_owned()
+}
+
 fn claim(id: &str) -> Vec<u8> {
     let signals = json!({"policyBindDate": "2019-03-14", "policyState": "OH", "policyCsl": "250/500",
         "policyDeductible": 500, "policyAnnualPremium": "1406.91", "umbrellaLimit": 0, "monthsAsCustomer": 82,
@@ -75,6 +82,13 @@ fn two_servers_on_one_database_make_one_log() {
     }
     let (status, stats) = get(&format!("{one}/v1/decisions:stats"));
     assert_eq!(status, 200, "{stats}");
+    // The auditors' SQL, unchanged.
+    let id = |sql: &str| sql.replace("claim-CLM-2024-00443", "claim-0-0");
+    let url = database(first.path());
+    let row = postgres::as_superuser(&url, &id(crate::views::SEED));
+    assert!(row.starts_with("claim-0-0|") && row.contains("|approve|completed|"), "{row}");
+    let row = postgres::as_superuser(&url, &id(crate::views::FURTHER));
+    assert!(row.starts_with("claim-approval|1.0.0|https://chancery.dev/decision/v1|"), "{row}");
     let (status, ready) = get(&format!("{}/readyz", servers[1].operator_url));
     assert_eq!(status, 200, "{ready}");
     for server in servers {
@@ -121,9 +135,7 @@ fn a_server_survives_that_all_its_connections_are_cut() {
     let server = Server::start(first.path());
     let decisions = format!("{}/v1/decisions", server.url);
     assert_eq!(post(&decisions, &claim("one")).0, 201);
-    let configuration = fs::read_to_string(first.path().join("chancery.toml")).unwrap();
-    let url = configuration.lines().find_map(|line| line.strip_prefix("database = \"")).unwrap();
-    postgres::disconnect(url.trim_end_matches('"'));
+    postgres::disconnect(&database(first.path()));
     // Nothing is lost and nothing is answered that is not recorded; at the latest the second attempt is taken.
     let answers: Vec<u16> = (0..5).map(|_| post(&decisions, &claim("two")).0).collect();
     assert!(answers.iter().all(|status| matches!(status, 200 | 201 | 503)), "{answers:?}");

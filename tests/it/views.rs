@@ -6,12 +6,12 @@ use chancery_tests::home::Home;
 use chancery_tests::program::{chancery, run};
 use chancery_tests::skip;
 
-const SEED: &str = "SELECT d.execution_id, d.execution_fingerprint, d.decision AS original_decision, d.execution_state, d.executed_at,
+pub(crate) const SEED: &str = "SELECT d.execution_id, d.execution_fingerprint, d.decision AS original_decision, d.execution_state, d.executed_at,
        o.approved_by, o.approver_role, o.resolution_status, o.reason AS override_reason, o.resolved_at
 FROM audit_decisions d LEFT JOIN audit_overrides o ON d.execution_id = o.execution_id
 WHERE d.execution_id = 'claim-CLM-2024-00443';";
 
-const FURTHER: &str = "SELECT policy_id, policy_version, schema_version, runtime_version, runtime_hash, bundle_hash, signals_hash,
+pub(crate) const FURTHER: &str = "SELECT policy_id, policy_version, schema_version, runtime_version, runtime_hash, bundle_hash, signals_hash,
        signature, attestation, recorded_at, verification_valid, signature_verified, runtime_verified,
        schema_compatible, verified_at FROM audit_decisions;
 SELECT execution_fingerprint, policy_id, policy_version, override_signature, requested_at FROM audit_overrides;
