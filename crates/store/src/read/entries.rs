@@ -125,6 +125,7 @@ pub(crate) fn recorded_since(
     let rows: Vec<(i64, String, String, String)> = log_entries::table
         .filter(log_entries::tenant.eq(tenant.as_str()))
         .filter(log_entries::log_index.ge(to_sql(from)))
+        .filter(log_entries::record_id.eq_any(&ids))
         .order(log_entries::log_index)
         .select((
             log_entries::log_index,
@@ -134,16 +135,16 @@ pub(crate) fn recorded_since(
         ))
         .load(connection)
         .map_err(|error| StoreError::database("look for records", error))?;
-    let own = rows.into_iter().filter(|(_, id, ..)| ids.contains(id));
-    own.map(|(key, id, leaf_hash, recorded_at)| {
-        let appended = Appended::New {
-            index: from_sql(TABLE, key, key)?,
-            leaf_hash: parse(TABLE, key, &leaf_hash)?,
-            recorded_at: parse(TABLE, key, &recorded_at)?,
-        };
-        Ok((parse(TABLE, key, &id)?, appended))
-    })
-    .collect()
+    rows.into_iter()
+        .map(|(key, id, leaf_hash, recorded_at)| {
+            let appended = Appended::New {
+                index: from_sql(TABLE, key, key)?,
+                leaf_hash: parse(TABLE, key, &leaf_hash)?,
+                recorded_at: parse(TABLE, key, &recorded_at)?,
+            };
+            Ok((parse(TABLE, key, &id)?, appended))
+        })
+        .collect()
 }
 
 /// Parses rows in order of their indexes and adds the signatures from the second on.
