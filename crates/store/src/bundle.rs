@@ -12,7 +12,7 @@ use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
 use crate::database::{Begin, RunQuery as _};
 use crate::error::StoreError;
 use crate::open::Store;
-use crate::read::Reader;
+use crate::read::{Reader, StoredCheckpoint};
 use crate::schema::{bundle_files, bundles, checkpoints, tenant_keys};
 use crate::value::{parse, to_sql};
 
@@ -138,14 +138,15 @@ impl Store {
         let tenant = self.settings().tenant.clone();
         self.on_writer(move |connection| {
             connection.transaction(Begin::Write, |connection| {
-                if let Some(stored) = Reader::new(connection, &tenant).checkpoint_at(size)? {
-                    return if stored.note == note && stored.root_hash == root_hash {
-                        Ok(false)
-                    } else {
-                        Err(StoreError::CheckpointStored { size })
+                let same =
+                    |stored: StoredCheckpoint| match stored.note == note && stored.root_hash == root_hash {
+                        true => Ok(false),
+                        false => Err(StoreError::CheckpointStored { size }),
                     };
+                if let Some(stored) = Reader::new(connection, &tenant).checkpoint_at(size)? {
+                    return same(stored);
                 }
-                diesel::insert_into(checkpoints::table)
+                let inserted = diesel::insert_into(checkpoints::table)
                     .values((
                         checkpoints::tenant.eq(tenant.as_str()),
                         checkpoints::size.eq(to_sql(size)),
@@ -153,9 +154,17 @@ impl Store {
                         checkpoints::note.eq(note.as_bytes()),
                         checkpoints::created_at.eq(now.to_string()),
                     ))
+                    .on_conflict_do_nothing()
                     .execute(connection)
                     .map_err(|error| StoreError::database("store a checkpoint", error))?;
-                Ok(true)
+                match inserted {
+                    0 => {
+                        // Another node was faster; where it has signed the same, all is well.
+                        let stored = Reader::new(connection, &tenant).checkpoint_at(size)?;
+                        stored.map_or(Err(StoreError::CheckpointStored { size }), same)
+                    }
+                    _ => Ok(true),
+                }
             })
         })
     }

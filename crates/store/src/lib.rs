@@ -28,6 +28,7 @@ mod decision;
 mod entry;
 mod error;
 mod hook;
+mod lease;
 mod location;
 mod lock;
 mod open;

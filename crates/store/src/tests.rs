@@ -3,6 +3,7 @@
 mod append;
 mod crash;
 mod kinds;
+mod nodes;
 mod opening;
 mod postgres;
 mod reading;

@@ -6,6 +6,7 @@ use chancery_core::digest::Digest;
 use chancery_core::dsse::Envelope;
 use chancery_core::ids::PolicyId;
 use chancery_core::keyring::Keyring;
+use diesel::dsl::max;
 use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable};
 
 use super::decisions::Missing;
@@ -81,6 +82,25 @@ impl Reader<'_> {
             versions.push((number, entry.into_envelope()));
         }
         Ok(versions)
+    }
+
+    /// The index of the newest entry that changes what decisions are made by: an activation or a keyring version.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the database.
+    pub fn rules_index(&mut self) -> Result<Option<u64>, StoreError> {
+        let failed = |error| StoreError::database("look for new rules", error);
+        let activation: Option<i64> = activations::table
+            .filter(activations::tenant.eq(self.tenant.as_str()))
+            .select(max(activations::log_index))
+            .get_result(self.connection)
+            .map_err(failed)?;
+        let keyring: Option<i64> = keyrings::table
+            .filter(keyrings::tenant.eq(self.tenant.as_str()))
+            .select(max(keyrings::log_index))
+            .get_result(self.connection)
+            .map_err(failed)?;
+        activation.max(keyring).map(|index| from_sql(ACTIVATIONS, index, index)).transpose()
     }
 
     /// The keyring, walked from its first version; none before that is logged.

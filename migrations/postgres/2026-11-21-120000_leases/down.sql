@@ -1,0 +1,2 @@
+DROP TABLE leases;
+DROP FUNCTION chancery_fence_grows();
