@@ -1,4 +1,5 @@
 use super::*;
+use crate::failure::{Cause, Failure};
 use crate::testing::{POLICY, TestLog, caller, request};
 use chancery_core::evidence::{Line, Reader as EvidenceReader};
 use chancery_verify::{Ask, Part, Report, Verdict, Without};
