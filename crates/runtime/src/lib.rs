@@ -7,6 +7,7 @@
 //! | [`batch`] | many of them in order, in bounded memory |
 //! | [`bundles`] | sign, verify, publish and activate policy bundles |
 //! | [`checkpoint`] | sign the head of the log |
+//! | [`nodes`] | share work and rules with other nodes on the same database |
 //! | [`trust`] | sign and log keyring versions |
 //! | [`overrides`] | what people say to a decision that policy left to them |
 //! | [`export`] | write evidence for an auditor |
@@ -42,6 +43,7 @@ pub mod home;
 pub mod init;
 pub mod keys;
 pub mod lineage;
+pub mod nodes;
 pub mod overrides;
 mod pool;
 pub mod provenance;
@@ -67,6 +69,7 @@ pub use execute::Caller;
 pub use failure::{Cause, Failure, Fault};
 pub use home::Home;
 pub use keys::{KeyName, ServerKeys};
+pub use nodes::Work;
 pub use runtime::{OpenError, Options, Runtime};
 
 /// The version that decisions name as `runtime.version`.

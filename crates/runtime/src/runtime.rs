@@ -92,6 +92,8 @@ pub(crate) struct Inner {
 pub(crate) struct Snapshot {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) in_force: HashMap<PolicyId, Arc<LoadedBundle>>,
+    /// The index of the newest entry that it was made from.
+    pub(crate) rules: Option<u64>,
 }
 
 impl fmt::Debug for Runtime {
@@ -144,6 +146,7 @@ impl Runtime {
             snapshot: RwLock::new(Arc::new(Snapshot {
                 keyring: Arc::new(keyring),
                 in_force: HashMap::new(),
+                rules: None,
             })),
             bundles: Mutex::default(),
             settings,
@@ -235,9 +238,9 @@ impl Inner {
 
     /// Reads keyring and activations again and verifies whatever is new. The old snapshot stays if that fails.
     pub(crate) fn refresh(&self) -> Result<(), BundleError> {
-        let (keyring, active) = self
+        let (keyring, active, rules) = self
             .store
-            .read(|reader| Ok((read_keyring(reader)?, reader.in_force()?)))
+            .read(|reader| Ok((read_keyring(reader)?, reader.in_force()?, reader.rules_index()?)))
             .map_err(BundleError::from)?;
         let keyring = keyring?;
         keyring.check_root(&self.root)?;
@@ -246,8 +249,12 @@ impl Inner {
             let loaded = self.load_in_force(&keyring, &policy, &active)?;
             in_force.insert(policy, loaded);
         }
-        let fresh = Arc::new(Snapshot { keyring: Arc::new(keyring), in_force });
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let fresh = Arc::new(Snapshot { keyring: Arc::new(keyring), in_force, rules });
+        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        // Who has read earlier and comes later has nothing to say.
+        if snapshot.rules <= fresh.rules {
+            *snapshot = fresh;
+        }
         Ok(())
     }
 }

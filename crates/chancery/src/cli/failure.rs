@@ -141,6 +141,7 @@ impl Failure {
             ("store.foreign", _) => {
                 "name the log's own file with `database` in chancery.toml; nothing was written to this one"
             }
+            ("checkpoint.adopt", _) => "this node is fine as it is: start it",
             ("activation.in_force", _) => "`chancery bundle history` shows who put it in force, and why",
             ("bundle.published", _) => "raise `version` in bundle.toml: a version never changes",
             ("bundle.signature", _) => "sign it: `chancery bundle sign FOLDER`",
@@ -161,7 +162,8 @@ impl Failure {
             }
             ("key.mode", _) => "`chmod 600` the file: a private key is for one user alone",
             ("checkpoint.missing", _) => {
-                "docs/runbook.md says when the publisher's memory may be made anew, and how"
+                "a new node: copy `state/checkpoint` of another, or `chancery log adopt --checkpoint FILE`; docs/runbook.md \
+                 says when it may be made anew otherwise"
             }
             ("activation.time", _) => "sign it again: `chancery bundle activate` takes the present time",
             (code, Cause::Refused) if code.starts_with("override.") => {

@@ -1,4 +1,4 @@
-//! `chancery log head|checkpoint|proof|consistency`.
+//! `chancery log head|checkpoint|proof|consistency|adopt`.
 //!
 //! A server has the log as tiles (C2SP tlog-tiles): what is asked of it here is computed from those. A proof is printed
 //! only if it holds.
@@ -8,10 +8,13 @@ use chancery_core::log::{leaf_hash_of, parse_entry};
 use chancery_core::merkle;
 use chancery_core::tile::{Content, TILE_WIDTH, Tile, TileNodes, parse_entries};
 use chancery_core::tlog_proof::TlogProof;
-use chancery_runtime::records::{Consistency, Inclusion};
+use chancery_runtime::checkpoint;
+use chancery_runtime::records::{Consistency, Inclusion, Records};
+use chancery_runtime::runtime::read_root;
 use serde_json::json;
+use std::path::{Path, PathBuf};
 
-use super::open::Home;
+use super::open::{Home, home_of};
 use super::remote::{Query, Remote};
 use super::{Exit, Failure};
 
@@ -34,6 +37,15 @@ pub(super) enum Command {
         /// The newer size. Default: the log's.
         to: Option<u64>,
     },
+    /// Make the checkpoint memory of a node that has none, from a log that was read as a whole.
+    Adopt {
+        /// A checkpoint of this log that somebody else holds: another node, an auditor.
+        #[arg(long, value_name = "FILE", required_unless_present = "trust_database")]
+        checkpoint: Option<PathBuf>,
+        /// Take the database's word: nobody would notice that it is an older one, or another.
+        #[arg(long, conflicts_with = "checkpoint")]
+        trust_database: bool,
+    },
 }
 
 pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
@@ -47,6 +59,7 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
 fn here(command: Command, home: &Home<'_>) -> Result<(), Failure> {
     let records = home.records()?;
     match command {
+        Command::Adopt { checkpoint, .. } => adopt(&records, checkpoint.as_deref(), home),
         Command::Head => home.output.print(&records.head()?, |head| {
             format!(
                 "{}\n  size  {}\n  root  {}\n  chain {}",
@@ -71,6 +84,30 @@ fn here(command: Command, home: &Home<'_>) -> Result<(), Failure> {
             home.output.print(&records.consistency(from, Some(to))?, describe)
         }
     }
+}
+
+fn adopt(records: &Records, held: Option<&Path>, home: &Home<'_>) -> Result<(), Failure> {
+    let paths = home_of(&home.configuration(&[])?.config);
+    let held = held.map(|path| {
+        std::fs::read_to_string(path).map_err(|error| {
+            Failure::because(Exit::NotFound, format!("cannot read `{}`", path.display()), &error).help(
+                "another node's is `GET /v1/log/TENANT/checkpoint`; auditors have one in each evidence file",
+            )
+        })
+    });
+    let adopted = checkpoint::adopt(
+        records,
+        &read_root(paths.root_pub())?,
+        paths.checkpoint(),
+        held.transpose()?.as_deref(),
+    )?;
+    home.output.print(&adopted, |adopted| {
+        let how = adopted.held.map_or_else(
+            || "the database was trusted".to_owned(),
+            |size| format!("the log continues the checkpoint of size {size} that was shown"),
+        );
+        format!("adopted the checkpoint of size {}, root {}; {how}", adopted.size, adopted.root_hash)
+    })
 }
 
 /// The newer size, if the log has come so far and the older one is no more than it.
@@ -107,6 +144,7 @@ fn at(server: &Remote, command: Command, home: &Home<'_>) -> Result<(), Failure>
     };
     let tile = |tile: &Tile| server.get_bytes(&format!("{log}/{tile}"), &Query::new());
     match command {
+        Command::Adopt { .. } => home.refuse_server(),
         Command::Head => {
             let (note, signed) = head()?;
             let head = signed.checkpoint();

@@ -53,13 +53,22 @@ impl Runtime {
     /// The first [`OverrideError`]; the other cases are ended all the same, and those that failed are tried again at
     /// the next call.
     pub fn expire_due(&self) -> Result<Expired, OverrideError> {
+        self.expire_due_while(&|| true)
+    }
+
+    /// [`Runtime::expire_due`], as long as `ours` says that it is this node's work: it is asked before each batch of cases.
+    /// Cases that are left wait for the next call.
+    ///
+    /// # Errors
+    /// As [`Runtime::expire_due`].
+    pub fn expire_due_while(&self, ours: &dyn Fn() -> bool) -> Result<Expired, OverrideError> {
         let inner = &self.inner;
         let mut due = inner.due.lock().unwrap_or_else(PoisonError::into_inner);
         let now = inner.clock.now();
         let mut first = inner.look_for_cases(&mut due).err();
         let mut expired = Expired::default();
         let mut again = Vec::new();
-        loop {
+        while ours() {
             let mut batch = Vec::new();
             while let Some(next) = due.cases.first().filter(|(at, _)| *at <= now).cloned()
                 && batch.len() < usize::try_from(AT_ONCE).unwrap_or(usize::MAX)
