@@ -26,6 +26,8 @@ const NO_CONFIGURATION: [&str; 5] =
 pub struct Config {
     /// The tenant whose log this is. No default: `init` writes it.
     pub tenant: TenantId,
+    /// The `chancery.toml` of further tenants that the server serves besides. In the file alone.
+    pub tenants: Vec<PathBuf>,
     /// First part of the log's origin, `<log_host>/<tenant>`. No default: `init` writes it.
     pub log_host: String,
     /// Who submits from the command line and under `--dev`: the id of a principal entity.
@@ -80,6 +82,7 @@ pub enum LogFormat {
 
 /// Defaults, as the text that the file would have.
 const DEFAULTS: &str = r#"
+tenants = []
 principal = "local"
 database = "chancery.db"
 keys = "keys"
@@ -235,7 +238,8 @@ impl Config {
     fn resolve_paths(&mut self, folder: &Path) {
         self.database = self.database.clone().within(folder);
         let paths = [&mut self.keys, &mut self.trust, &mut self.checkpoint_file];
-        for path in paths.into_iter().chain(self.password_file.as_mut()).chain(self.build.as_mut()) {
+        let paths = paths.into_iter().chain(self.password_file.as_mut()).chain(self.build.as_mut());
+        for path in paths.chain(&mut self.tenants) {
             *path = folder.join(&path);
         }
         for key in [&mut self.runtime_key, &mut self.log_key].into_iter().flatten() {

@@ -29,6 +29,15 @@ impl Location {
         }
     }
 
+    /// The same with the password of `other`, where that is the same database with a password and this has none.
+    #[must_use]
+    pub fn with_password_of(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Server(url), Self::Server(other)) => Self::Server(Box::new(url.with_password_of(other))),
+            (own, _) => own,
+        }
+    }
+
     /// A relative path of a file is meant from `folder`.
     #[must_use]
     pub fn within(self, folder: &Path) -> Self {
@@ -89,5 +98,21 @@ mod tests {
         assert_eq!(server.clone().within(Path::new("/home")), server);
         assert_eq!((server.file(), server.to_string().as_str()), (None, "postgres://localhost/d"));
         assert!("postgres://u@db.example/d?sslmode=disable".parse::<Location>().is_err());
+    }
+
+    #[test]
+    fn a_password_is_taken_over_from_the_same_database_and_from_no_other() {
+        let location = |text: &str| text.parse::<Location>().unwrap();
+        let first = location("postgres://u:secret@localhost/d");
+        assert_eq!(location("postgres://u@localhost/d").with_password_of(&first), first);
+        for other in [
+            "postgres://u@localhost/e",
+            "postgres://v@localhost/d",
+            "postgres://u@localhost:5433/d",
+            "postgres://u:own@localhost/d",
+            "chancery.db",
+        ] {
+            assert_eq!(location(other).with_password_of(&first), location(other), "{other}");
+        }
     }
 }

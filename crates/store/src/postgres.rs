@@ -159,6 +159,18 @@ struct Setting {
 }
 
 impl PostgresUrl {
+    /// The URL with the password of `other`, where nothing but that is missing to be the same.
+    pub(crate) fn with_password_of(mut self, other: &Self) -> Self {
+        let before = self.config.clone();
+        if let (None, Some(password)) = (self.config.get_password(), other.config.get_password()) {
+            self.config.password(password);
+        }
+        if self != *other {
+            self.config = before;
+        }
+        self
+    }
+
     /// Connects as `tenant`.
     pub(crate) fn connect(
         &self,
@@ -223,7 +235,7 @@ fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreE
 }
 
 /// Refuses a server that answers COMMIT before it has written.
-fn check_durable(connection: &mut Postgres) -> Result<(), StoreError> {
+pub(crate) fn check_durable(connection: &mut Postgres) -> Result<(), StoreError> {
     let doing = "read the server's settings";
     let settings: Vec<Setting> = diesel::sql_query(
         "SELECT name, setting FROM pg_settings \
@@ -261,7 +273,7 @@ struct Role {
 }
 
 /// Refuses a role that would see other tenants' rows.
-fn check_role(connection: &mut Postgres) -> Result<(), StoreError> {
+pub(crate) fn check_role(connection: &mut Postgres) -> Result<(), StoreError> {
     let sql =
         "SELECT rolname::text, rolsuper OR rolbypassrls AS free FROM pg_roles WHERE rolname = current_user";
     let Role { rolname, free } = diesel::sql_query(sql)

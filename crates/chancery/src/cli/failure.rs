@@ -75,6 +75,13 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
+    /// The same about one of several: `what` stands before it.
+    #[must_use]
+    pub fn within(mut self, what: impl fmt::Display) -> Self {
+        self.message = format!("{}: {}", foreign_lines(&what.to_string()), self.message);
+        self
+    }
+
     /// What could not be done, and the error with its causes.
     pub fn because(exit: Exit, what: impl fmt::Display, error: &dyn Error) -> Self {
         Self::new(exit, format!("{what}: {}", chain(error)))

@@ -8,6 +8,7 @@ mod custody;
 mod decide;
 mod decision;
 mod demo;
+mod doctor;
 mod export;
 mod failure;
 mod folder;
@@ -27,7 +28,9 @@ mod serve;
 mod settings;
 mod signer;
 mod ssh_agent;
+mod stderr;
 mod summary;
+mod tenants;
 mod trust;
 mod verification;
 mod verify;
@@ -89,6 +92,8 @@ enum Command {
     Init(init::Arguments),
     /// Serve the HTTP API.
     Serve(serve::Arguments),
+    /// Look at everything that the log needs; each line with its fix.
+    Doctor(doctor::Arguments),
     /// Decide one execution, or a batch of them from a file.
     Decide(decide::Arguments),
     /// Look at recorded decisions.
@@ -187,6 +192,7 @@ fn run(arguments: Arguments, edge: &Edge) -> Result<Exit, Failure> {
         Command::Demo(command) => demo::run(command, &home),
         Command::Init(command) => init::run(command, &home),
         Command::Serve(command) => serve::run(command, &home),
+        Command::Doctor(command) => doctor::run(command, &home),
         Command::Decide(command) => decide::run(command, &home),
         Command::Decision(command) => decision::run(command, &home),
         Command::Export(command) => export::run(command, &home),

@@ -44,13 +44,12 @@ impl Home<'_> {
 
     /// All layers of the configuration; `flags` win.
     pub(super) fn configuration(&self, flags: &[(&str, String)]) -> Result<Loaded, Failure> {
-        config::load(&self.config, std::env::vars(), flags).map_err(|error| {
-            let help = match &error {
-                ConfigError::NoFile { .. } => "`chancery demo` shows everything in a temporary folder",
-                _ => "`chancery config show --origin` prints the keys; docs/spec/cli.md explains them",
-            };
-            Failure::new(Exit::Usage, &error).help(help)
-        })
+        config::load(&self.config, std::env::vars(), flags).map_err(misconfigured)
+    }
+
+    /// The configuration of the file alone: the environment is about another one.
+    pub(super) fn configuration_of_file(&self) -> Result<Config, Failure> {
+        Ok(config::load(&self.config, std::iter::empty(), &[]).map_err(misconfigured)?.config)
     }
 
     /// The password of the key files.
@@ -97,7 +96,7 @@ impl Home<'_> {
     /// The release's files, from the folder that the configuration names, else from that of the running program.
     ///
     /// A folder that is named has to have them; `none` says that there are none.
-    fn build_files(&self, config: &Config) -> Result<Option<BuildFiles>, Failure> {
+    pub(super) fn build_files(&self, config: &Config) -> Result<Option<BuildFiles>, Failure> {
         let help = "put all files of the release there, readable for the user that runs the program, name their folder \
                     with `build`, or decide without a build, on a log for tests: `build = \"none\"`";
         let told = |error: std::io::Error| {
@@ -197,6 +196,14 @@ impl Home<'_> {
         runtime.publish_checkpoint()?;
         Ok(())
     }
+}
+
+fn misconfigured(error: ConfigError) -> Failure {
+    let help = match &error {
+        ConfigError::NoFile { .. } => "`chancery demo` shows everything in a temporary folder",
+        _ => "`chancery config show --origin` prints the keys; docs/spec/cli.md explains them",
+    };
+    Failure::new(Exit::Usage, &error).help(help)
 }
 
 /// The runtime's paths, as the configuration has them.

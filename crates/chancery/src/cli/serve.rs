@@ -16,6 +16,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::failure::chain;
 use super::open::Home;
+use super::stderr::{Flush, Lines};
+use super::tenants::{self, Opened};
 use super::{Exit, Failure};
 use crate::config::{Config, LogFormat};
 use crate::http::serve::{Limits, serve};
@@ -54,47 +56,52 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
             )
         })?;
     }
-    log_to_stderr(config.log_format);
+    // Dropped at the very end: what is gathered goes out.
+    let _lines = log_to_stderr(config.log_format)?;
     let metrics =
         http::metrics::install().map_err(|error| Failure::system("cannot count what happens", &error))?;
-    let password = home.password(&config)?;
-    let runtime = home.open_to_decide(&config, &password, Some(Environment::Test))?;
-    drop(password);
+    // Without credentials nobody could say whose log is meant: the first tenant's alone.
+    let config = Config { tenants: Vec::new(), ..config };
+    let opened = tenants::open(home, &config, Some(Environment::Test))?;
+    let runtimes: Vec<Runtime> = opened.iter().map(|opened| opened.runtime.clone()).collect();
     let reactor = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::system("cannot start the server's threads", &error))?;
     let publisher = {
-        let runtime = runtime.clone();
-        Periodic::start("checkpoints", Duration::from_millis(config.checkpoint_interval_ms), move || {
+        let interval = Duration::from_millis(config.checkpoint_interval_ms);
+        Periodic::start("checkpoints", interval, runtimes.clone(), |runtime| {
             if let Err(error) = runtime.publish_checkpoint() {
-                tracing::error!(error = chain(&error), "no checkpoint could be signed");
+                let tenant = &runtime.settings().tenant;
+                tracing::error!(%tenant, error = chain(&error), "no checkpoint could be signed");
             }
         })?
     };
     let expirer = {
-        let runtime = runtime.clone();
-        Periodic::start("overrides", Duration::from_millis(config.override_interval_ms), move || {
+        let interval = Duration::from_millis(config.override_interval_ms);
+        Periodic::start("overrides", interval, runtimes.clone(), |runtime| {
             if let Err(error) = runtime.expire_due() {
-                tracing::error!(error = chain(&error), "override cases could not be ended");
+                let tenant = &runtime.settings().tenant;
+                tracing::error!(%tenant, error = chain(&error), "override cases could not be ended");
             }
         })?
     };
-    let served =
-        reactor.block_on(listen(&config, &runtime, home.edge.clock.clone(), metrics, authentication));
+    let served = reactor.block_on(listen(&config, opened, home.edge.clock.clone(), metrics, authentication));
     // Whatever still runs holds the log; it has to be gone before the last checkpoint, and before the log closes.
     reactor.shutdown_timeout(Duration::from_secs(5));
     expirer.stop();
     publisher.stop();
     served?;
-    home.finish(&runtime)?;
+    // The others are not kept from a last checkpoint by one that cannot be signed.
+    let finished: Vec<_> = runtimes.iter().map(|runtime| home.finish(runtime)).collect();
+    finished.into_iter().collect::<Result<(), Failure>>()?;
     tracing::info!("stopped");
     Ok(Exit::Ok)
 }
 
 async fn listen(
     config: &Config,
-    runtime: &Runtime,
+    opened: Vec<Opened>,
     clock: Arc<dyn Clock>,
     metrics: PrometheusHandle,
     authentication: Authentication,
@@ -109,15 +116,22 @@ async fn listen(
     let shown = |listener: &TcpListener| {
         listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string())
     };
+    for Opened { runtime, .. } in &opened {
+        tracing::info!(log = %runtime.settings().log_origin, "open");
+    }
+    let log = |Opened { config, runtime }| http::Log {
+        runtime,
+        database: config.database,
+        public_log: config.public_log,
+    };
     let state = State::new(http::Options {
-        runtime: runtime.clone(),
+        logs: opened.into_iter().map(log).collect(),
         authentication,
         clock,
         metrics,
-        database: config.database.clone(),
-        public_log: config.public_log,
         request_timeout: Duration::from_millis(config.request_timeout_ms),
     });
+    let state = state.map_err(|error| Failure::usage(error).help("name each tenant once, in `tenants`"))?;
     let limits = Limits {
         header_timeout: Duration::from_millis(config.header_timeout_ms),
         drain_timeout: Duration::from_millis(config.drain_timeout_ms),
@@ -130,7 +144,7 @@ async fn listen(
         // An error means that the sender is gone, which is the same.
         let _ = stopped.changed().await;
     };
-    tracing::info!(api = shown(&api), operator = shown(&operator), log = %runtime.settings().log_origin, "listening");
+    tracing::info!(api = shown(&api), operator = shown(&operator), "listening");
     tracing::warn!("started with --dev: nobody is asked who they are, and every attestation says \"test\"");
     let signals = async {
         tokio::select! {
@@ -152,7 +166,7 @@ fn no_signals(error: std::io::Error) -> Failure {
     Failure::system("cannot listen to signals", &error)
 }
 
-/// A thread that does something again and again, so that no request waits for it.
+/// A thread that does something for every tenant again and again, so that no request waits for it.
 struct Periodic {
     stop: mpsc::Sender<()>,
     thread: thread::JoinHandle<()>,
@@ -162,13 +176,16 @@ impl Periodic {
     fn start(
         name: &'static str,
         interval: Duration,
-        work: impl Fn() + Send + 'static,
+        runtimes: Vec<Runtime>,
+        work: impl Fn(&Runtime) + Send + 'static,
     ) -> Result<Self, Failure> {
         let (stop, stopped) = mpsc::channel();
         let work = move || {
-            work();
-            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                work();
+            loop {
+                runtimes.iter().for_each(&work);
+                if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
             }
         };
         let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
@@ -185,14 +202,16 @@ impl Periodic {
 }
 
 /// Log lines go to stderr; `RUST_LOG` chooses which (default: info).
-fn log_to_stderr(format: LogFormat) {
+fn log_to_stderr(format: LogFormat) -> Result<Flush, Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    let (lines, flush) =
+        Lines::to(std::io::stderr()).map_err(|error| Failure::system("cannot start a thread", &error))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_ansi(colour);
     // A subscriber that is there already (in a test) stays.
     let _ = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
+    Ok(flush)
 }

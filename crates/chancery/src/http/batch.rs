@@ -8,18 +8,18 @@
 
 use std::io::{self, Write};
 
-use axum::extract::{Request, State as Extract};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
+use chancery_core::ids::TenantId;
 use chancery_runtime::Answer;
 use chancery_runtime::batch::{BatchError, BatchLine};
 use serde::Serialize;
 
-use super::access::Identity;
+use super::access::{Identity, Tenant};
 use super::body::{self, BodyReader, REQUEST_BYTES_MAX};
 use super::error::Problem;
 use super::parameters::Query;
-use super::state::State;
 use super::stream::{self, Form};
 use super::{metrics, schema};
 use crate::lines::Lines;
@@ -39,7 +39,7 @@ use crate::lines::Lines;
     )
 )]
 pub(super) async fn batch(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     identity: Identity,
     mut query: Query,
     request: Request,
@@ -47,9 +47,10 @@ pub(super) async fn batch(
     let mark: bool = query.parsed("mark_replayed", "`true` or `false`").unwrap_or_default();
     query.finish()?;
     body::check_type(request.headers(), body::NDJSON)?;
-    let reader = BodyReader::new(request.into_body(), state.options().request_timeout);
+    let reader = BodyReader::new(request.into_body(), tenant.request_timeout());
     let form = Form { kind: "batch", content_type: "application/x-ndjson", file_name: None };
-    stream::begin(&state, form, move |runtime, sink| {
+    let name = tenant.name().clone();
+    stream::begin(&tenant, form, move |runtime, sink| {
         let answers =
             runtime.batch(&identity.caller, Lines::new(reader, REQUEST_BYTES_MAX)).map_err(|error| {
                 tracing::error!(%error, "no thread for a batch");
@@ -62,7 +63,7 @@ pub(super) async fn batch(
             })?;
         for answer in answers {
             // A client that has gone takes no more answers; what was under way is recorded all the same.
-            if write(sink, answer, mark).and_then(|()| sink.flush()).is_err() {
+            if write(&name, sink, answer, mark).and_then(|()| sink.flush()).is_err() {
                 break;
             }
         }
@@ -70,11 +71,16 @@ pub(super) async fn batch(
     })
 }
 
-fn write(out: &mut impl Write, BatchLine { line, result }: BatchLine, mark: bool) -> io::Result<()> {
+fn write(
+    tenant: &TenantId,
+    out: &mut impl Write,
+    BatchLine { line, result }: BatchLine,
+    mark: bool,
+) -> io::Result<()> {
     let written = match result {
         Ok(answer) => {
             metrics::batch_line(if answer.replayed { "replayed" } else { "decided" });
-            metrics::decided(&answer);
+            metrics::decided(tenant, &answer);
             if mark && answer.replayed {
                 serde_json::to_writer(&mut *out, &Replayed { replayed: true, answer })
             } else {

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::State as Extract;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chancery_core::digest::Digest;
@@ -19,11 +18,11 @@ use chancery_runtime::LogPosition;
 use chancery_runtime::build::DecidingBuild;
 use serde::Serialize;
 
+use super::access::Tenant;
 use super::decisions::{DSSE, json, json_as};
 use super::error::Problem;
 use super::parameters::Query;
 use super::schema;
-use super::state::State;
 
 /// What CycloneDX calls its documents in JSON.
 const CYCLONEDX: &str = "application/vnd.cyclonedx+json; version=1.5";
@@ -45,7 +44,10 @@ struct Build<'a> {
 /// byte, the signatures as JSON written anew.
 #[utoipa::path(
     get, path = "/v1/build", operation_id = "getBuild", tag = "trust",
-    params(("part" = Option<String>, Query, description = "`identity`, `signature`, `envelope` or `sbom`: that file alone")),
+    params(
+        ("part" = Option<String>, Query, description = "`identity`, `signature`, `envelope` or `sbom`: that file alone"),
+        ("tenant" = Option<String>, Query, description = "Whose; needed where the server has the logs of several tenants"),
+    ),
     responses((status = 200, description = "The build, or the file that `part` names", content(
         (schema::Build = "application/json"),
         (schema::Statement = "application/vnd.in-toto+json"),
@@ -54,7 +56,7 @@ struct Build<'a> {
         (serde_json::Value = "application/vnd.cyclonedx+json"),
     )))
 )]
-pub(super) async fn build(Extract(state): Extract<State>, mut query: Query) -> Result<Response, Problem> {
+pub(super) async fn build(tenant: Tenant, mut query: Query) -> Result<Response, Problem> {
     let part = query.text("part");
     let known = matches!(part.as_deref(), None | Some("identity" | "signature" | "envelope" | "sbom"));
     if !known {
@@ -62,7 +64,7 @@ pub(super) async fn build(Extract(state): Extract<State>, mut query: Query) -> R
         query.fault("part", expected, "something else".to_owned());
     }
     query.finish()?;
-    let Some(DecidingBuild { build, log }) = state.runtime().build() else {
+    let Some(DecidingBuild { build, log }) = tenant.runtime().build() else {
         return Err(Problem::not_found(
             "build.none",
             "this server decides without a build: its log is for tests, and its decisions name none",

@@ -1,6 +1,6 @@
 //! `POST /v1/decisions/{id}/confirmation`: what the business system really did.
 
-use axum::extract::{Request, State as Extract};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chancery_core::ids::ExecutionId;
@@ -11,11 +11,10 @@ use chancery_runtime::confirm::{ConfirmError, Executed};
 
 use crate::instant::parse_instant;
 
-use super::access::Identity;
+use super::access::{Identity, Tenant};
 use super::decisions::json as answer;
 use super::error::Problem;
 use super::parameters::{Query, Segments};
-use super::state::State;
 use super::{body, schema};
 
 /// Confirm what was really done after a decision.
@@ -35,7 +34,7 @@ use super::{body, schema};
     )
 )]
 pub(super) async fn confirm(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     identity: Identity,
     segments: Segments,
     query: Query,
@@ -43,9 +42,9 @@ pub(super) async fn confirm(
 ) -> Result<Response, Problem> {
     query.finish()?;
     let id: ExecutionId = segments.get("id")?;
-    let body = body::json(request, state.options().request_timeout).await?;
+    let body = body::json(request, tenant.request_timeout()).await?;
     let executed = executed(&body).map_err(|faults| Problem::faults("request.invalid", faults))?;
-    let confirmed = state.blocking(move |runtime| {
+    let confirmed = tenant.blocking(move |runtime| {
         runtime.confirm(&identity.caller, &id, &executed).map_err(|error| match error {
             // It was read well enough; what it says cannot be.
             error @ ConfirmError::NoOutcome { .. } => {

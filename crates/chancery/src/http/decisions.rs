@@ -1,6 +1,6 @@
 //! `POST /v1/decisions`, `:evaluate`, and one decision with its attestation.
 
-use axum::extract::{Request, State as Extract};
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chancery_core::ids::ExecutionId;
@@ -10,11 +10,10 @@ use chancery_runtime::records::DecisionDetail;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::access::Identity;
+use super::access::{Identity, Tenant};
 use super::error::Problem;
 use super::export::{disclosure, evidence};
 use super::parameters::{Query, Segments};
-use super::state::State;
 use super::{body, metrics, schema};
 
 /// Says that an answer is the one that was given before.
@@ -52,19 +51,19 @@ pub(super) fn json_as<T: Serialize>(
     )
 )]
 pub(super) async fn execute(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     identity: Identity,
     query: Query,
     request: Request,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    let body = body::json(request, state.options().request_timeout).await?;
+    let body = body::json(request, tenant.request_timeout()).await?;
     let started = Instant::now();
-    let answer = state.runtime().execute(&identity.caller, body.to_vec()).await?;
+    let answer = tenant.runtime().execute(&identity.caller, body.to_vec()).await?;
     let took = started.elapsed();
-    state.latency().record(took);
+    tenant.latency().record(took);
     metrics::decide_took(took);
-    metrics::decided(&answer);
+    metrics::decided(tenant.name(), &answer);
     let status = if answer.replayed { StatusCode::OK } else { StatusCode::CREATED };
     let mut response = json(status, &answer)?;
     if answer.replayed {
@@ -85,14 +84,14 @@ pub(super) async fn execute(
     )
 )]
 pub(super) async fn evaluate(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     identity: Identity,
     query: Query,
     request: Request,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    let body = body::json(request, state.options().request_timeout).await?;
-    let evaluated = state.runtime().evaluate(&identity.caller, body.to_vec()).await?;
+    let body = body::json(request, tenant.request_timeout()).await?;
+    let evaluated = tenant.runtime().evaluate(&identity.caller, body.to_vec()).await?;
     json(StatusCode::OK, &evaluated)
 }
 
@@ -105,17 +104,17 @@ pub(super) async fn evaluate(
     )
 )]
 pub(super) async fn get(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     _: Identity,
     segments: Segments,
     query: Query,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    json(StatusCode::OK, &find(&state, segments.get("id")?).await?)
+    json(StatusCode::OK, &find(&tenant, segments.get("id")?).await?)
 }
 
-async fn find(state: &State, id: ExecutionId) -> Result<DecisionDetail, Problem> {
-    let found = state.read({
+async fn find(tenant: &Tenant, id: ExecutionId) -> Result<DecisionDetail, Problem> {
+    let found = tenant.read({
         let id = id.clone();
         move |records| records.get(&id)
     });
@@ -147,7 +146,7 @@ pub(super) fn unknown(id: &ExecutionId) -> Problem {
     )
 )]
 pub(super) async fn attestation(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     _: Identity,
     segments: Segments,
     mut query: Query,
@@ -157,12 +156,12 @@ pub(super) async fn attestation(
     match format.as_deref().unwrap_or("dsse") {
         "dsse" => {
             query.finish()?;
-            json_as(StatusCode::OK, DSSE, &find(&state, id).await?.attestation)
+            json_as(StatusCode::OK, DSSE, &find(&tenant, id).await?.attestation)
         }
         "sigstore" => {
             query.finish()?;
-            let found = find(&state, id).await?;
-            let keyring = state.runtime().keyring();
+            let found = find(&tenant, id).await?;
+            let keyring = tenant.runtime().keyring();
             // INVARIANT: whoever signed a record was in the keyring when it was logged, and no key ever leaves it.
             let key = keyring.find_key(&found.signer).ok_or_else(Problem::internal)?;
             json_as(StatusCode::OK, sigstore::MEDIA_TYPE, &DsseBundle::new(found.attestation, key))
@@ -172,7 +171,7 @@ pub(super) async fn attestation(
             query.finish()?;
             let name = format!("{}.evidence.jsonl", id.as_str().replace(':', "_"));
             let one = ExportRequest { disclosure, ..ExportRequest::one(id) };
-            evidence(&state, one, name).await
+            evidence(&tenant, one, name).await
         }
         _ => {
             query.fault("format", "`dsse`, `sigstore` or `evidence`", "something else".to_owned());

@@ -3,18 +3,17 @@
 //! The body is canonical JSON (RFC 8785) of what the statement, its bundle and its inputs say: the same bytes on every
 //! node, whatever has become of the decision since.
 
-use axum::extract::State as Extract;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chancery_core::canonical::to_canonical;
 use chancery_core::ids::ExecutionId;
 use chancery_runtime::explain::Audience;
 
+use super::access::Tenant;
 use super::decisions::unknown;
 use super::error::Problem;
 use super::parameters::{Query, Segments};
 use super::schema;
-use super::state::State;
 
 /// Explain a decision.
 ///
@@ -34,7 +33,7 @@ use super::state::State;
     )
 )]
 pub(super) async fn explain(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     segments: Segments,
     mut query: Query,
 ) -> Result<Response, Problem> {
@@ -43,7 +42,7 @@ pub(super) async fn explain(
     query.finish()?;
     let audience = audience.unwrap_or(Audience::Customer);
     let explanation =
-        state.blocking(move |runtime| runtime.explain(&id, audience)?.ok_or_else(|| unknown(&id))).await?;
+        tenant.blocking(move |runtime| runtime.explain(&id, audience)?.ok_or_else(|| unknown(&id))).await?;
     let body = to_canonical(&explanation).map_err(|error| {
         tracing::error!(%error, "an explanation has no canonical form");
         Problem::internal()

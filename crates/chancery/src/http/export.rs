@@ -5,7 +5,6 @@
 
 use std::io::Write;
 
-use axum::extract::State as Extract;
 use axum::response::Response;
 use chancery_core::evidence::Filter;
 use chancery_core::ids::ExecutionId;
@@ -13,12 +12,11 @@ use chancery_runtime::Runtime;
 use chancery_runtime::export::{Disclosure, ExportRequest, Selection};
 use chancery_runtime::records::{DecisionFilter, ListedDecision, Order};
 
-use super::access::Identity;
+use super::access::{Identity, Tenant};
 use super::error::Problem;
 use super::list::{LIMIT_MAX, filter};
 use super::parameters::Query;
 use super::schema;
-use super::state::State;
 use super::stream::{self, Form, Sink};
 
 /// Export decisions.
@@ -45,19 +43,15 @@ use super::stream::{self, Form, Sink};
         )),
     )
 )]
-pub(super) async fn export(
-    Extract(state): Extract<State>,
-    _: Identity,
-    mut query: Query,
-) -> Result<Response, Problem> {
+pub(super) async fn export(tenant: Tenant, _: Identity, mut query: Query) -> Result<Response, Problem> {
     let format = query.text("format");
     match format.as_deref().unwrap_or("evidence") {
         "evidence" => {
             let request =
                 ExportRequest { selection: selection(&mut query), disclosure: disclosure(&mut query) };
             query.finish()?;
-            let name = format!("{}.evidence.jsonl", state.runtime().settings().tenant);
-            evidence(&state, request, name).await
+            let name = format!("{}.evidence.jsonl", tenant.runtime().settings().tenant);
+            evidence(&tenant, request, name).await
         }
         "ndjson" => {
             let filter = listed(&mut query);
@@ -67,7 +61,7 @@ pub(super) async fn export(
                 content_type: "application/x-ndjson",
                 file_name: Some("decisions.ndjson".to_owned()),
             };
-            stream::answer(&state, form, move |runtime, sink| ndjson(runtime, &filter, sink)).await
+            stream::answer(&tenant, form, move |runtime, sink| ndjson(runtime, &filter, sink)).await
         }
         "csv" => {
             let filter = listed(&mut query);
@@ -77,7 +71,7 @@ pub(super) async fn export(
                 content_type: "text/csv; charset=utf-8; header=present",
                 file_name: Some("decisions.csv".to_owned()),
             };
-            stream::answer(&state, form, move |runtime, sink| csv(runtime, &filter, sink)).await
+            stream::answer(&tenant, form, move |runtime, sink| csv(runtime, &filter, sink)).await
         }
         _ => {
             query.fault("format", "`evidence`, `ndjson` or `csv`", "something else".to_owned());
@@ -88,12 +82,12 @@ pub(super) async fn export(
 
 /// Answers with an evidence file.
 pub(super) async fn evidence(
-    state: &State,
+    tenant: &Tenant,
     request: ExportRequest,
     name: String,
 ) -> Result<Response, Problem> {
     let form = Form { kind: "export", content_type: "application/x-ndjson", file_name: Some(name) };
-    stream::answer(state, form, move |runtime, sink| {
+    stream::answer(tenant, form, move |runtime, sink| {
         // What is refused is refused here, before a byte is written.
         let export = runtime.begin_export(&request)?;
         match export.write(&mut *sink, |_| {}) {

@@ -5,8 +5,9 @@ use std::path::Path;
 use axum::extract::State as Extract;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use chancery_core::ids::TenantId;
 use chancery_core::time::Timestamp;
-use chancery_runtime::records::{DecisionFilter, Order};
+use chancery_runtime::records::{DecisionFilter, Order, Records};
 use chancery_runtime::{Location, OpenError, Runtime};
 use serde::Serialize;
 
@@ -17,7 +18,7 @@ use super::state::State;
 
 /// Less room than this on the database's disk is too little: the write-ahead log may take as much before it is
 /// emptied.
-const DISK_BYTES_MIN: u64 = 64 * 1024 * 1024;
+pub(crate) const DISK_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
 /// How far the clock may be behind the newest decision, ms: beyond that the log takes no decision.
 const CLOCK_BEHIND_MS_MAX: i64 = 30_000;
@@ -43,35 +44,45 @@ struct Readiness {
 
 #[derive(Debug, Serialize)]
 struct Check {
+    tenant: TenantId,
     name: &'static str,
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
 
-impl Check {
-    fn of(name: &'static str, result: Result<(), String>) -> Self {
-        Self { name, ok: result.is_ok(), detail: result.err() }
-    }
-}
-
-/// Whether a decision that came now could be made and recorded: 503 where not, with what stands in the way.
+/// Whether a decision that came now could be made and recorded, for each tenant, with what stands in the way.
+///
+/// 503 where no tenant's could be. Where some could, 200 with `degraded`: one tenant's expired key must not take the
+/// others off the network.
 pub(super) async fn readyz(Extract(state): Extract<State>) -> Result<Response, Problem> {
-    let options = state.options();
-    let (now, database) = (options.clock.now(), options.database.clone());
-    let checks = state.blocking(move |runtime| Ok(checks(runtime, now, &database))).await?;
-    let ready = checks.iter().all(|check| check.ok);
-    if !ready {
-        for check in checks.iter().filter(|check| !check.ok) {
-            tracing::warn!(check = check.name, detail = check.detail, "not ready");
+    let now = state.clock().now();
+    let (mut all, mut ready) = (Vec::new(), Vec::new());
+    for tenant in state.tenants().all() {
+        let (name, database) = (tenant.name().clone(), tenant.database().clone());
+        let checked = tenant.blocking(move |runtime| Ok(checks(runtime, now, &database))).await?;
+        let is_ready = checked.iter().all(|(_, result)| result.is_ok());
+        metrics::ready(&name, is_ready);
+        ready.push(is_ready);
+        for (check, result) in checked {
+            if let Err(detail) = &result {
+                tracing::warn!(tenant = %name, check, detail, "not ready");
+            }
+            all.push(Check { tenant: name.clone(), name: check, ok: result.is_ok(), detail: result.err() });
         }
     }
-    let (status, word) =
-        if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
-    json(status, &Readiness { status: word, checks })
+    let (code, status) = match (ready.contains(&true), ready.contains(&false)) {
+        (true, false) => (StatusCode::OK, "ready"),
+        (true, true) => (StatusCode::OK, "degraded"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    };
+    json(code, &Readiness { status, checks: all })
 }
 
-fn checks(runtime: &Runtime, now: Timestamp, database: &Location) -> Vec<Check> {
+/// What was looked at, and what was found wrong.
+type Checked = (&'static str, Result<(), String>);
+
+fn checks(runtime: &Runtime, now: Timestamp, database: &Location) -> Vec<Checked> {
     let (store, keys) = match runtime.ready() {
         Ok(()) => (Ok(()), Ok(())),
         Err(error @ OpenError::Key { .. }) => (Ok(()), Err(error.to_string())),
@@ -81,18 +92,17 @@ fn checks(runtime: &Runtime, now: Timestamp, database: &Location) -> Vec<Check> 
         Err(error) => (Err(error.to_string()), Err("not looked at, the store comes first".to_owned())),
     };
     vec![
-        Check::of("store", store),
-        Check::of("keys", keys),
-        Check::of("build", runtime.may_decide().map_err(|error| chain(&error))),
-        Check::of("clock", clock(runtime, now)),
-        Check::of("disk", disk(database)),
+        ("store", store),
+        ("keys", keys),
+        ("build", runtime.may_decide().map_err(|error| chain(&error))),
+        ("clock", clock(&runtime.records(), now)),
+        ("disk", disk(database)),
     ]
 }
 
 /// Whether the log would take a decision that is made now.
-fn clock(runtime: &Runtime, now: Timestamp) -> Result<(), String> {
-    let newest = runtime
-        .records()
+pub(crate) fn clock(records: &Records, now: Timestamp) -> Result<(), String> {
+    let newest = records
         .list(&DecisionFilter::default(), Order::NewestFirst, None, 1)
         .map_err(|_| "not looked at, the store comes first".to_owned())?;
     let Some(newest) = newest.items.first() else { return Ok(()) };
@@ -106,22 +116,32 @@ fn clock(runtime: &Runtime, now: Timestamp) -> Result<(), String> {
 /// The disk of a database on a server is the server's to watch.
 fn disk(database: &Location) -> Result<(), String> {
     let Some(database) = database.file() else { return Ok(()) };
-    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let free = fs4::available_space(folder)
-        .map_err(|error| format!("cannot ask for the room on the disk: {error}"))?;
+    let free = free_bytes(folder_of(database))?;
     if free < DISK_BYTES_MIN {
         return Err(format!("{free} bytes are free on the disk, {DISK_BYTES_MIN} are needed"));
     }
     Ok(())
 }
 
+/// The folder that a file lies in.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Room on the disk of a folder, bytes.
+pub(crate) fn free_bytes(folder: &Path) -> Result<u64, String> {
+    fs4::available_space(folder).map_err(|error| format!("cannot ask for the room on the disk: {error}"))
+}
+
 /// What the process has counted.
 pub(super) async fn metrics(Extract(state): Extract<State>) -> Result<Response, Problem> {
-    // A store that cannot be read is for `/readyz` to tell; what was counted is there all the same.
-    if let Ok(head) = state.read(|records| records.head()).await {
-        metrics::log_entries(head.size);
+    for tenant in state.tenants().all() {
+        // A store that cannot be read is for `/readyz` to tell; what was counted is there all the same.
+        if let Ok(head) = tenant.read(|records| records.head()).await {
+            metrics::log_entries(tenant.name(), head.size);
+        }
     }
-    let handle = &state.options().metrics;
+    let handle = state.metrics();
     handle.run_upkeep();
     Ok(([(header::CONTENT_TYPE, EXPOSITION)], handle.render()).into_response())
 }

@@ -52,19 +52,20 @@ pub fn operator_router(state: State) -> Router {
     router.layer(layers).with_state(state)
 }
 
-fn finish(routes: Router<State>, state: State) -> Router {
+fn finish(routes: Router, state: State) -> Router {
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn_with_state(state.clone(), observe))
         .layer(middleware::from_fn(headers))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(state.clone(), access::authorise))
-        .layer(middleware::from_fn_with_state(state.clone(), time_out));
-    routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(layers).with_state(state)
+        .layer(middleware::from_fn_with_state(state, time_out));
+    // Handlers get no state: the log that they work with is in the request, where `authorise` has put it.
+    routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(layers)
 }
 
 /// A router of one's own with the API's layers: for tests of the layers.
 #[cfg(test)]
-pub(super) fn with_layers(routes: Router<State>, state: State) -> Router {
+pub(super) fn with_layers(routes: Router, state: State) -> Router {
     finish(routes, state)
 }
 
@@ -138,7 +139,7 @@ async fn time_out(Extract(state): Extract<State>, request: Request, next: Next) 
     if !timed {
         return next.run(request).await;
     }
-    let limit = state.options().request_timeout;
+    let limit = state.request_timeout();
     let writes = request.method() == Method::POST;
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,

@@ -1,15 +1,14 @@
 //! `GET /v1/decisions/{id}/lineage`: everything that is connected with a decision, in one answer.
 
-use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chancery_core::ids::ExecutionId;
 
+use super::access::Tenant;
 use super::decisions::{json, unknown};
 use super::error::Problem;
 use super::parameters::{Query, Segments};
 use super::schema;
-use super::state::State;
 
 /// Everything that the log has about a decision.
 ///
@@ -24,14 +23,10 @@ use super::state::State;
         (status = 404, description = "- `execution.unknown`: no such decision", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn lineage(
-    Extract(state): Extract<State>,
-    segments: Segments,
-    query: Query,
-) -> Result<Response, Problem> {
+pub(super) async fn lineage(tenant: Tenant, segments: Segments, query: Query) -> Result<Response, Problem> {
     query.finish()?;
     let id: ExecutionId = segments.get("id")?;
-    let lineage = state.read({
+    let lineage = tenant.read({
         let id = id.clone();
         move |records| records.lineage(&id)
     });

@@ -1,19 +1,17 @@
 //! `GET /v1/decisions` and `:stats`: finding decisions, and counting them.
 
-use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chancery_core::statement::ExecutionState;
 use chancery_runtime::records::{ConfirmationState, DecisionFilter, Order, Stats};
 use serde::Serialize;
 
-use super::access::Identity;
+use super::access::{Identity, Tenant};
 use super::decisions::json;
 use super::error::Problem;
 use super::latency::Percentiles;
 use super::parameters::Query;
 use super::schema;
-use super::state::State;
 
 /// Decisions of a page when nothing is said.
 pub(super) const LIMIT: u32 = 100;
@@ -71,11 +69,7 @@ fn state(query: &mut Query) -> Option<ExecutionState> {
         (status = 200, description = "A page", body = schema::DecisionList),
     )
 )]
-pub(super) async fn list(
-    Extract(state): Extract<State>,
-    _: Identity,
-    mut query: Query,
-) -> Result<Response, Problem> {
+pub(super) async fn list(tenant: Tenant, _: Identity, mut query: Query) -> Result<Response, Problem> {
     let filter = filter(&mut query);
     let limit = query.parsed::<u32>("limit", "a number from 1 to 1000").unwrap_or(LIMIT);
     if !(1..=LIMIT_MAX).contains(&limit) {
@@ -91,7 +85,7 @@ pub(super) async fn list(
     };
     let after = query.text("after");
     query.finish()?;
-    let page = state.read(move |records| records.list(&filter, order, after.as_deref(), limit)).await?;
+    let page = tenant.read(move |records| records.list(&filter, order, after.as_deref(), limit)).await?;
     json(StatusCode::OK, &page)
 }
 
@@ -122,14 +116,10 @@ struct CountedRow {
         (status = 200, description = "The counts", body = schema::Stats),
     )
 )]
-pub(super) async fn stats(
-    Extract(state): Extract<State>,
-    _: Identity,
-    mut query: Query,
-) -> Result<Response, Problem> {
+pub(super) async fn stats(tenant: Tenant, _: Identity, mut query: Query) -> Result<Response, Problem> {
     let filter = filter(&mut query);
     query.finish()?;
-    let stats: Stats = state.read(move |records| records.stats(&filter)).await?;
+    let stats: Stats = tenant.read(move |records| records.stats(&filter)).await?;
     let total = stats.total();
     let rows = stats.rows.into_iter().map(|row| CountedRow {
         policy: row.policy_id.to_string(),
@@ -138,5 +128,5 @@ pub(super) async fn stats(
         day: row.day,
         count: row.count,
     });
-    json(StatusCode::OK, &Counted { total, rows: rows.collect(), latency: state.latency().percentiles() })
+    json(StatusCode::OK, &Counted { total, rows: rows.collect(), latency: tenant.latency().percentiles() })
 }

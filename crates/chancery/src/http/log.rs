@@ -7,16 +7,15 @@
 //! proof?index=<I>         inclusion of one entry in the newest checkpoint, text
 //! ```
 
-use axum::extract::State as Extract;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chancery_core::checkpoint::SignedCheckpoint;
 use chancery_core::tile::Tile;
 use chancery_core::tlog_proof::TlogProof;
 
+use super::access::Tenant;
 use super::error::Problem;
 use super::parameters::{Query, Segments};
-use super::state::State;
 
 /// What the C2SP formats are served as.
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
@@ -26,17 +25,6 @@ const HEAD: HeaderValue = HeaderValue::from_static("no-cache");
 /// A year, the longest that caches honour.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const FOR_EVER_PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
-
-fn check_tenant(state: &State, segments: &Segments) -> Result<(), Problem> {
-    let tenant = &state.runtime().settings().tenant;
-    if segments.text("tenant") == tenant.as_str() {
-        return Ok(());
-    }
-    Err(Problem::not_found(
-        "log.unknown",
-        format!("there is no such log here; this is the log of `{tenant}`"),
-    ))
-}
 
 fn text(text: String) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static(TEXT)), (header::CACHE_CONTROL, HEAD)], text)
@@ -51,14 +39,9 @@ fn text(text: String) -> Response {
         (status = 200, description = "The signed note", body = String, content_type = "text/plain"),
     )
 )]
-pub(super) async fn checkpoint(
-    Extract(state): Extract<State>,
-    segments: Segments,
-    query: Query,
-) -> Result<Response, Problem> {
+pub(super) async fn checkpoint(tenant: Tenant, query: Query) -> Result<Response, Problem> {
     query.finish()?;
-    check_tenant(&state, &segments)?;
-    match state.read(|records| records.checkpoint()).await? {
+    match tenant.read(|records| records.checkpoint()).await? {
         Some(checkpoint) => Ok(text(checkpoint.note)),
         None => {
             Err(Problem::not_found("log.empty", "no checkpoint has been signed yet; retry").retry_after(1))
@@ -79,18 +62,13 @@ pub(super) async fn checkpoint(
         (status = 200, description = "The tile's bytes", body = Vec<u8>, content_type = "application/octet-stream"),
     )
 )]
-pub(super) async fn tile(
-    Extract(state): Extract<State>,
-    segments: Segments,
-    query: Query,
-) -> Result<Response, Problem> {
+pub(super) async fn tile(tenant: Tenant, segments: Segments, query: Query) -> Result<Response, Problem> {
     query.finish()?;
-    check_tenant(&state, &segments)?;
     let path = format!("tile/{}", segments.text("path"));
     let not_found = || Problem::not_found("log.tile", "the log has no such tile, or not yet");
     let is_full = path.parse::<Tile>().map_err(|_| not_found())?.is_full();
-    let bytes = state.read(move |records| records.tile(&path)).await?.ok_or_else(not_found)?;
-    let cache = match (is_full, state.options().public_log) {
+    let bytes = tenant.read(move |records| records.tile(&path)).await?.ok_or_else(not_found)?;
+    let cache = match (is_full, tenant.public_log()) {
         (true, true) => FOR_EVER,
         (true, false) => FOR_EVER_PRIVATE,
         (false, _) => HEAD,
@@ -111,19 +89,14 @@ pub(super) async fn tile(
         (status = 200, description = "`c2sp.org/tlog-proof@v1`", body = String, content_type = "text/plain"),
     )
 )]
-pub(super) async fn proof(
-    Extract(state): Extract<State>,
-    segments: Segments,
-    mut query: Query,
-) -> Result<Response, Problem> {
-    check_tenant(&state, &segments)?;
+pub(super) async fn proof(tenant: Tenant, mut query: Query) -> Result<Response, Problem> {
     let index = query.parsed::<u64>("index", "a log index");
     if index.is_none() {
         query.fault("index", "a log index", "nothing that is one".to_owned());
     }
     query.finish()?;
     let index = index.unwrap_or_default();
-    let Some(inclusion) = state.read(move |records| records.inclusion(index)).await? else {
+    let Some(inclusion) = tenant.read(move |records| records.inclusion(index)).await? else {
         let detail = format!("there is no entry {index}, or no checkpoint covers it yet; retry");
         return Err(Problem::not_found("log.index", detail).retry_after(1));
     };

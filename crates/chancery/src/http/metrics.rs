@@ -2,20 +2,23 @@
 //!
 //! | metric | labels |
 //! |---|---|
-//! | `chancery_decisions_total` | `policy`, `outcome`, `state` |
+//! | `chancery_decisions_total` | `tenant`, `policy`, `outcome`, `state` |
 //! | `chancery_decide_seconds` | – |
 //! | `chancery_batch_lines_total` | `result`: `decided`, `replayed` or `refused` |
 //! | `chancery_http_requests_total` | `method`, `route`, `status` |
 //! | `chancery_http_request_seconds` | `route` |
 //! | `chancery_http_requests_in_flight` | – |
 //! | `chancery_streams_in_flight` | `kind` |
-//! | `chancery_log_entries` | – |
+//! | `chancery_log_entries` | `tenant` |
+//! | `chancery_ready` | `tenant`: 1 where it was ready when last asked, else 0 |
 //!
-//! No label is a caller's text: routes are templates, outcomes and policies come from published bundles.
+//! No label is a caller's text: routes are templates, tenants come from configurations, outcomes and policies from
+//! published bundles.
 
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use chancery_core::ids::TenantId;
 use chancery_runtime::Answer;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -28,6 +31,7 @@ const REQUEST_SECONDS: &str = "chancery_http_request_seconds";
 const IN_FLIGHT: &str = "chancery_http_requests_in_flight";
 const STREAMS: &str = "chancery_streams_in_flight";
 const LOG_ENTRIES: &str = "chancery_log_entries";
+const READY: &str = "chancery_ready";
 
 /// Upper bounds of the histograms, seconds: a decision takes milliseconds, a full queue seconds.
 const BUCKETS_S: [f64; 14] =
@@ -69,13 +73,18 @@ fn describe() {
     describe_gauge!(IN_FLIGHT, "Requests whose answer has not begun");
     describe_gauge!(STREAMS, "Batches, exports and verifications under way");
     describe_gauge!(LOG_ENTRIES, "Entries in the log");
+    describe_gauge!(
+        READY,
+        "Whether a tenant's decisions could be made and recorded when that was last asked"
+    );
 }
 
 /// A decision was answered.
-pub(super) fn decided(answer: &Answer) {
+pub(super) fn decided(tenant: &TenantId, answer: &Answer) {
     if !answer.replayed {
         counter!(
             DECISIONS,
+            "tenant" => tenant.to_string(),
             "policy" => answer.policy.id.to_string(),
             "outcome" => answer.decision.clone(),
             "state" => answer.execution_state.as_str()
@@ -120,11 +129,16 @@ pub(super) fn method_name(method: &Method) -> &'static str {
     }
 }
 
-/// How many entries the log has.
-pub(super) fn log_entries(size: u64) {
+/// How many entries a log has.
+pub(super) fn log_entries(tenant: &TenantId, size: u64) {
     // Prometheus has floating point numbers only; exact up to 2^53.
     #[expect(clippy::as_conversions, reason = "there is no lossless conversion, and a metric needs none")]
-    gauge!(LOG_ENTRIES).set(size as f64);
+    gauge!(LOG_ENTRIES, "tenant" => tenant.to_string()).set(size as f64);
+}
+
+/// Whether a tenant was ready.
+pub(super) fn ready(tenant: &TenantId, ready: bool) {
+    gauge!(READY, "tenant" => tenant.to_string()).set(if ready { 1.0 } else { 0.0 });
 }
 
 /// Counts something that is under way for as long as the value lives.

@@ -3,7 +3,7 @@
 //! ```text
 //! connection ─ serve: header time-out, how many at once
 //!   request ─ layers: request id, log line and metrics, security headers, panics, time-out
-//!     ─ access: who is it, and may they                     one table, one place
+//!     ─ access: who is it, may they, and whose log          one table, one place
 //!       ─ handler: body or query ─ use case ─ answer         a file for each subject
 //!                                      └ failure ─ error: problem document (RFC 9457)
 //! ```
@@ -20,7 +20,7 @@ mod decisions;
 pub mod error;
 mod explanation;
 mod export;
-mod health;
+pub(crate) mod health;
 mod latency;
 mod layers;
 mod lineage;
@@ -47,6 +47,6 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use access::{Authentication, ListenError};
+pub use access::{Authentication, ListenError, Log, TenantsError};
 pub use layers::{operator_router, router};
 pub use state::{Options, State};

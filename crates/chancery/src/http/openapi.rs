@@ -14,7 +14,6 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::error::Problem;
 use super::parameters::Query;
-use super::state::State;
 use super::{
     batch, build, confirmation, decisions, explanation, export, lineage, list, log, overrides, policies,
     problems, provenance, publish, replay, schema, trust, verifications, verify,
@@ -47,7 +46,7 @@ const REST: (&str, &str) = ("{*path}", "{path}");
 struct Description;
 
 /// Every route of the API with its documentation.
-pub(super) fn api() -> OpenApiRouter<State> {
+pub(super) fn api() -> OpenApiRouter {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(decisions::execute, list::list))
         .routes(routes!(batch::batch))
@@ -82,7 +81,7 @@ pub(super) fn api() -> OpenApiRouter<State> {
 }
 
 /// The explorer at `/docs`; its assets are in the program.
-pub(super) fn explorer() -> Router<State> {
+pub(super) fn explorer() -> Router {
     SwaggerUi::new("/docs").config(Config::from(PATH).use_base_layout()).into()
 }
 

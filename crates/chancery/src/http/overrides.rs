@@ -3,7 +3,7 @@
 //! The server holds no approver's key. Whoever may reach these routes may hand an override in; whose it is, and
 //! whether it counts, its signature and the keyring say.
 
-use axum::extract::{Request, State as Extract};
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use chancery_core::ids::ExecutionId;
@@ -13,12 +13,11 @@ use chancery_core::statement::OverrideResolution;
 use chancery_runtime::failure::{Cause, Failure, Fault};
 use chancery_runtime::overrides::{CaseState, OverrideError, OverrideRequest, QUEUE_PAGE_MAX, QueueFilter};
 
-use super::access::Identity;
+use super::access::{Identity, Tenant};
 use super::decisions::{DSSE, REPLAYED, json as answer, json_as};
 use super::error::Problem;
 use super::parameters::{Query, Segments};
 use super::publish::envelope;
-use super::state::State;
 use super::{body, schema};
 
 /// Cases of a page when nothing is said.
@@ -41,11 +40,7 @@ const ENVELOPES: &[&str] = &["application/json", DSSE];
     ),
     responses((status = 200, description = "A page", body = schema::OverrideCaseList))
 )]
-pub(super) async fn list(
-    Extract(state): Extract<State>,
-    _: Identity,
-    mut query: Query,
-) -> Result<Response, Problem> {
+pub(super) async fn list(tenant: Tenant, _: Identity, mut query: Query) -> Result<Response, Problem> {
     let filter = QueueFilter {
         state: case_state(&mut query),
         role: query.text("role"),
@@ -57,7 +52,7 @@ pub(super) async fn list(
     }
     let after = query.text("after");
     query.finish()?;
-    let page = state
+    let page = tenant
         .blocking(move |runtime| runtime.override_queue(&filter, after.as_deref(), limit).map_err(problem));
     answer(StatusCode::OK, &page.await?)
 }
@@ -81,14 +76,14 @@ fn case_state(query: &mut Query) -> CaseState {
     responses((status = 200, description = "The case", body = schema::OverrideBrief))
 )]
 pub(super) async fn get(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     _: Identity,
     segments: Segments,
     query: Query,
 ) -> Result<Response, Problem> {
     query.finish()?;
     let id: ExecutionId = segments.get("execution_id")?;
-    let brief = state.blocking(move |runtime| runtime.override_brief(&id).map_err(problem)).await?;
+    let brief = tenant.blocking(move |runtime| runtime.override_brief(&id).map_err(problem)).await?;
     answer(StatusCode::OK, &brief)
 }
 
@@ -104,7 +99,7 @@ pub(super) async fn get(
         content_type = "application/vnd.dsse.envelope.v1+json"))
 )]
 pub(super) async fn statement(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     _: Identity,
     segments: Segments,
     query: Query,
@@ -112,10 +107,10 @@ pub(super) async fn statement(
 ) -> Result<Response, Problem> {
     query.finish()?;
     let id: ExecutionId = segments.get("execution_id")?;
-    let body = body::json(request, state.options().request_timeout).await?;
+    let body = body::json(request, tenant.request_timeout()).await?;
     let request = parse(&body).map_err(|faults| Problem::faults("request.invalid", faults))?;
     let drafted =
-        state.blocking(move |runtime| runtime.override_statement(&id, request).map_err(problem)).await?;
+        tenant.blocking(move |runtime| runtime.override_statement(&id, request).map_err(problem)).await?;
     json_as(StatusCode::OK, DSSE, &drafted)
 }
 
@@ -134,7 +129,7 @@ pub(super) async fn statement(
     )
 )]
 pub(super) async fn submit(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     _: Identity,
     segments: Segments,
     query: Query,
@@ -143,10 +138,10 @@ pub(super) async fn submit(
     query.finish()?;
     let id: ExecutionId = segments.get("execution_id")?;
     body::check_type(request.headers(), ENVELOPES)?;
-    let body = body::read(request, body::REQUEST_BYTES_MAX, state.options().request_timeout).await?;
+    let body = body::read(request, body::REQUEST_BYTES_MAX, tenant.request_timeout()).await?;
     let envelope = envelope(&body)?;
     let submitted =
-        state.blocking(move |runtime| runtime.submit_override(&id, &envelope).map_err(problem)).await?;
+        tenant.blocking(move |runtime| runtime.submit_override(&id, &envelope).map_err(problem)).await?;
     let status = if submitted.replayed { StatusCode::OK } else { StatusCode::CREATED };
     let mut response = answer(status, &submitted)?;
     if submitted.replayed {

@@ -52,6 +52,10 @@ impl Segments {
     }
 }
 
+/// Marks a request whose `tenant` in the query was looked at before its handler.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TenantInQuery;
+
 /// The parameters of a query. [`Query::finish`] has to be asked before what was taken is used.
 #[derive(Debug)]
 pub(super) struct Query {
@@ -68,7 +72,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
             axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| {
                 Problem::new(StatusCode::BAD_REQUEST, "request.query", "the query is not in form encoding")
             })?;
-        Ok(Self { given: given.0, known: Vec::new(), faults: Vec::new() })
+        let taken = parts.extensions.get::<TenantInQuery>().map(|_| "tenant".to_owned());
+        Ok(Self { given: given.0, known: taken.into_iter().collect(), faults: Vec::new() })
     }
 }
 

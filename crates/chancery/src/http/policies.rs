@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chancery_core::b64::Bytes;
@@ -14,12 +13,11 @@ use chancery_policy::sum::{SIGNATURE, SUM};
 use chancery_runtime::records::{Activation, PublishedBundle, Records, RecordsError};
 use serde::Serialize;
 
-use super::access::Identity;
+use super::access::{Identity, Tenant};
 use super::decisions::json;
 use super::error::Problem;
 use super::parameters::{Query, Segments};
 use super::schema;
-use super::state::State;
 
 #[derive(Debug, Serialize)]
 struct PolicyList {
@@ -105,13 +103,9 @@ fn histories(records: &Records, only: Option<&PolicyId>) -> Result<Vec<PolicyHis
     get, path = "/v1/policies", operation_id = "listPolicies", tag = "policies",
     responses((status = 200, description = "The policies", body = schema::PolicyList))
 )]
-pub(super) async fn list(
-    Extract(state): Extract<State>,
-    _: Identity,
-    query: Query,
-) -> Result<Response, Problem> {
+pub(super) async fn list(tenant: Tenant, _: Identity, query: Query) -> Result<Response, Problem> {
     query.finish()?;
-    let histories = state.read(|records| histories(records, None)).await?;
+    let histories = tenant.read(|records| histories(records, None)).await?;
     let items = histories.into_iter().map(|history| history.policy).collect();
     json(StatusCode::OK, &PolicyList { items })
 }
@@ -125,7 +119,7 @@ pub(super) async fn list(
     )
 )]
 pub(super) async fn history(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     _: Identity,
     segments: Segments,
     query: Query,
@@ -133,7 +127,7 @@ pub(super) async fn history(
     query.finish()?;
     let id: PolicyId = segments.get("id")?;
     let wanted = id.clone();
-    let mut histories = state.read(move |records| histories(records, Some(&wanted))).await?;
+    let mut histories = tenant.read(move |records| histories(records, Some(&wanted))).await?;
     match histories.pop() {
         Some(history) => json(StatusCode::OK, &history),
         None => Err(Problem::not_found("policy.unknown", format!("no version of `{id}` was ever published"))),
@@ -165,14 +159,14 @@ struct PolicyFiles {
     )
 )]
 pub(super) async fn files(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     _: Identity,
     segments: Segments,
     query: Query,
 ) -> Result<Response, Problem> {
     query.finish()?;
     let (id, version): (PolicyId, PolicyVersion) = (segments.get("id")?, segments.get("version")?);
-    let loaded = state.blocking(move |runtime| Ok(runtime.bundle(&id, &version)?)).await?;
+    let loaded = tenant.blocking(move |runtime| Ok(runtime.bundle(&id, &version)?)).await?;
     let signature = chancery_core::canonical::to_canonical(&loaded.signature).map_err(|error| {
         tracing::error!(%error, "a bundle's signature cannot be written");
         Problem::internal()

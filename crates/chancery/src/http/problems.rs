@@ -11,7 +11,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::Response;
 use utoipa::openapi::{Object, OpenApi, Ref, RefOr, Type};
 
-use super::access::{Access, ROUTES};
+use super::access::ROUTES;
 
 /// A code that operations answer with a status.
 struct Listed {
@@ -91,6 +91,12 @@ const PROBLEMS: &[Listed] = &[
         &["exportDecisions", "getAttestation"],
         "no policy has a signal of a name in `hide`",
     ),
+    named(
+        400,
+        "request.tenant",
+        &["getBuild", "getRootKeys", "getKeyring"],
+        "the server has several logs: `tenant` has to say whose is meant",
+    ),
     named(400, "list.cursor", &["listOverrides"], "`after` is not the `next` of this list"),
     like(403, "auth.host", |f| f.is_guarded, "without credentials, `Host` has to name this machine"),
     like(403, "auth.role", |f| f.is_guarded, "the credential lacks the role"),
@@ -135,7 +141,12 @@ const PROBLEMS: &[Listed] = &[
     named(404, "policy.unknown", &["decide", "evaluate", "getPolicy"], "no such policy"),
     named(404, "policy.not_published", &["evaluate", "getPolicyFiles", "activatePolicy"], "no such version"),
     named(404, "build.none", &["getBuild"], "this server decides without a build"),
-    named(404, "log.unknown", &["getCheckpoint", "getTile", "getProof"], "another log than this server's"),
+    named(
+        404,
+        "log.unknown",
+        &["getCheckpoint", "getTile", "getProof", "getBuild", "getRootKeys", "getKeyring"],
+        "no log of this tenant is here, or not for this credential",
+    ),
     named(404, "log.empty", &["getCheckpoint"], "no checkpoint has been signed yet; retry"),
     named(404, "log.tile", &["getTile"], "no such tile, or not yet"),
     named(404, "log.index", &["getProof"], "no such entry, or no checkpoint covers it yet"),
@@ -186,7 +197,9 @@ const PROBLEMS: &[Listed] = &[
     named(422, "override.signature", &["submitOverride"], "the signature does not hold"),
     named(422, "override.statement", OVERRIDING, "not an override as it has to be"),
     named(422, "override.tenant", &["submitOverride"], "it is for another tenant"),
-    named(422, "override.binding", &["submitOverride"], "it answers another decision"),
+    named(422, "override.resolution", &["submitOverride"], "a resolution: only the runtime makes these"),
+    named(422, "override.execution", &["submitOverride"], "it is for another execution"),
+    named(422, "override.binding", &["submitOverride"], "it answers another decision with this id"),
     named(422, "override.outcome", OVERRIDING, "an approver cannot decide that here"),
     named(422, "override.issued_early", &["submitOverride"], "it was issued before the decision"),
     named(422, "override.issued_late", &["submitOverride"], "it was issued after the case's time"),
@@ -296,7 +309,7 @@ fn describe_operation(operation: &mut Operation, method: &str, path: &str) {
         path,
         has_body: body.is_some(),
         has_json: body.is_some_and(|content| content.contains_key("application/json")),
-        is_guarded: route.is_none_or(|route| route.access != Access::Public),
+        is_guarded: route.is_none_or(|route| route.access.is_guarded()),
         is_timed: route.is_none_or(|route| route.timed),
     };
     for Listed { status, code, meaning, on } in PROBLEMS {
@@ -344,6 +357,22 @@ mod tests {
                 row.is_some_and(|row| row.contains(&format!("`{code}`"))),
                 "docs/spec/http.md has no `{code}` in its row for {status}"
             );
+        }
+    }
+
+    #[test]
+    fn a_forged_override_is_answered_with_the_status_that_the_threat_model_names() {
+        let page = include_str!("../../../../docs/threat-model.md");
+        let section = page.split("## Forged overrides").nth(1).unwrap().split("\n## ").next().unwrap();
+        let answers = section.lines().filter_map(|line| line.split('|').nth(2)?.trim().split_once(" `"));
+        let answers: Vec<_> = answers.filter(|(status, _)| status.parse::<u16>().is_ok()).collect();
+        assert!(answers.len() > 20, "{answers:?}");
+        for (status, code) in answers {
+            let listed = PROBLEMS.iter().any(|listed| {
+                let submitted = matches!(listed.on, On::Named(ids) if ids.contains(&"submitOverride"));
+                submitted && listed.status.to_string() == status && format!("{}`", listed.code) == code
+            });
+            assert!(listed, "{status} `{code}");
         }
     }
 

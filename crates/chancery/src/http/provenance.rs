@@ -3,17 +3,15 @@
 //! The body is canonical JSON and the same bytes for ever; digest and signature over them stand in headers, so that
 //! the body is saved as it is and checked with `sha256sum` and `cosign verify-blob`.
 
-use axum::extract::State as Extract;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use chancery_core::b64;
 use chancery_core::ids::ExecutionId;
 
-use super::access::Identity;
+use super::access::{Identity, Tenant};
 use super::error::Problem;
 use super::parameters::{Query, Segments};
 use super::schema;
-use super::state::State;
 
 const DIGEST: HeaderName = HeaderName::from_static("x-provenance-digest");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-provenance-signature");
@@ -33,7 +31,7 @@ const KEY: HeaderName = HeaderName::from_static("x-provenance-key");
     )))
 )]
 pub(super) async fn provenance(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     _: Identity,
     segments: Segments,
     query: Query,
@@ -41,7 +39,7 @@ pub(super) async fn provenance(
     query.finish()?;
     let id: ExecutionId = segments.get("id")?;
     let asked = id.clone();
-    let found = state.blocking(move |runtime| Ok(runtime.provenance(&asked)?)).await?;
+    let found = tenant.blocking(move |runtime| Ok(runtime.provenance(&asked)?)).await?;
     let found =
         found.ok_or_else(|| Problem::not_found("execution.unknown", format!("`{id}` was never decided")))?;
     let json = HeaderValue::from_static("application/json");

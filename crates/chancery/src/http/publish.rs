@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Request, State as Extract};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chancery_core::b64;
@@ -21,11 +21,10 @@ use chancery_runtime::answer::LogPosition;
 use chancery_runtime::bundles::{BundleError, SignedBundle};
 use serde::Serialize;
 
-use super::access::Identity;
+use super::access::{Identity, Tenant};
 use super::decisions::json as answer;
 use super::error::Problem;
 use super::parameters::{Query, Segments};
-use super::state::State;
 use super::{body, schema};
 
 /// The longest bundle as JSON: base64 is a third longer than the files, and there are their names.
@@ -59,7 +58,7 @@ struct Published {
     )
 )]
 pub(super) async fn publish(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     _: Identity,
     segments: Segments,
     query: Query,
@@ -68,8 +67,8 @@ pub(super) async fn publish(
     query.finish()?;
     let (id, version): (PolicyId, PolicyVersion) = (segments.get("id")?, segments.get("version")?);
     body::check_type(request.headers(), body::JSON)?;
-    let body = body::read(request, BUNDLE.bytes, state.options().request_timeout).await?;
-    let published = state.blocking(move |runtime| {
+    let body = body::read(request, BUNDLE.bytes, tenant.request_timeout()).await?;
+    let published = tenant.blocking(move |runtime| {
         let body = json::parse(&body, BUNDLE)
             .map_err(|fault| Problem::faults("request.invalid", vec![fault.into()]))?;
         let files = files(&body).map_err(|faults| Problem::faults("bundle.invalid", faults))?;
@@ -197,7 +196,7 @@ struct InForce {
     )
 )]
 pub(super) async fn activate(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     _: Identity,
     segments: Segments,
     query: Query,
@@ -205,7 +204,7 @@ pub(super) async fn activate(
 ) -> Result<Response, Problem> {
     query.finish()?;
     let (id, version): (PolicyId, PolicyVersion) = (segments.get("id")?, segments.get("version")?);
-    let body = body::json(request, state.options().request_timeout).await?;
+    let body = body::json(request, tenant.request_timeout()).await?;
     let envelope = envelope(&body)?;
     // Only to see whether it is about this path; what it says is verified before it counts.
     let statement = Statement::<Activation>::parse_unverified(&envelope.payload.0).map_err(|error| {
@@ -217,7 +216,7 @@ pub(super) async fn activate(
             format!("the statement is about `{policy_id}@{policy_version}`, the path about `{id}@{version}`");
         return Err(unprocessable("activation.statement", detail));
     }
-    let activated = state.blocking(move |runtime| Ok(runtime.activate(&envelope)?)).await?;
+    let activated = tenant.blocking(move |runtime| Ok(runtime.activate(&envelope)?)).await?;
     let Activation { policy_id: id, policy_version: version, bundle_hash, previous, activated_at, .. } =
         activated.activation;
     answer(

@@ -1,15 +1,14 @@
 //! `POST /v1/decisions/{id}/replay`: recorded signals, evaluated again. Nothing is recorded.
 
-use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chancery_core::ids::{ExecutionId, PolicyVersion};
 
+use super::access::Tenant;
 use super::decisions::{json, unknown};
 use super::error::Problem;
 use super::parameters::{Query, Segments};
 use super::schema;
-use super::state::State;
 
 /// Evaluate a decision's recorded signals again.
 ///
@@ -29,14 +28,14 @@ use super::state::State;
     )
 )]
 pub(super) async fn replay(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     segments: Segments,
     mut query: Query,
 ) -> Result<Response, Problem> {
     let id: ExecutionId = segments.get("id")?;
     let version: Option<PolicyVersion> = query.parsed("version", "a version such as `1.0.0`");
     query.finish()?;
-    let replay = state
+    let replay = tenant
         .blocking(move |runtime| runtime.replay(&id, version.as_ref())?.ok_or_else(|| unknown(&id)))
         .await?;
     json(StatusCode::OK, &replay)

@@ -1,128 +1,91 @@
-//! What every handler works with, made once by `serve`.
+//! What the process shares: the clock, the metrics, who callers are, and its tenants.
+//!
+//! The layers and the operator's port have it. Handlers of the API do not: they get one [`super::access::Tenant`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::http::StatusCode;
-use chancery_runtime::records::Records;
-use chancery_runtime::{Clock, Location, Runtime};
+use chancery_runtime::Clock;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::access::Authentication;
-use super::error::Problem;
-use super::latency::Latency;
-use super::verifications::Backfills;
-
-/// Batches, exports and verifications at the same time. Each holds a thread, and an export a read snapshot that
-/// keeps the write-ahead log from being emptied; more of them are asked to come again.
-const STREAMS_MAX: usize = 32;
+use super::access::{Authentication, Log, Tenants, TenantsError};
 
 /// What the routers are made from.
 pub struct Options {
-    /// The open log. Whoever drops its last clone waits for what is queued: keep one outside the asynchronous
-    /// runtime, and drop it there.
-    pub runtime: Runtime,
+    /// The logs. The first is the one that `--dev` is about.
+    pub logs: Vec<Log>,
     /// Who callers are.
     pub authentication: Authentication,
     /// The clock, for readiness and request ids.
     pub clock: Arc<dyn Clock>,
     /// Where `/metrics` reads, from [`super::metrics::install`].
     pub metrics: PrometheusHandle,
-    /// The database file, whose disk must have room.
-    pub database: Location,
-    /// Whether checkpoints and tiles need no credential.
-    pub public_log: bool,
     /// Longest time for a request other than a batch, an export or a verification, and longest silence in those.
     pub request_timeout: Duration,
 }
 
-/// The handlers' state. Cheap to clone.
+/// What the layers work with. Cheap to clone.
 #[derive(Clone)]
 pub struct State(Arc<Shared>);
 
 struct Shared {
-    options: Options,
-    streams: Arc<Semaphore>,
-    latency: Latency,
-    backfills: Backfills,
+    tenants: Tenants,
+    authentication: Authentication,
+    clock: Arc<dyn Clock>,
+    metrics: PrometheusHandle,
+    request_timeout: Duration,
     started_micros: i64,
     requests: AtomicU64,
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "State({:?})", self.0.options.runtime)
+        write!(f, "State({:?})", self.0.tenants.all())
     }
 }
 
 impl State {
     /// Puts it together.
-    #[must_use]
-    pub fn new(options: Options) -> Self {
-        Self(Arc::new(Shared {
-            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-            latency: Latency::default(),
-            backfills: Backfills::default(),
-            started_micros: options.clock.now().unix_micros(),
+    ///
+    /// # Errors
+    /// [`TenantsError`] for logs that cannot be served together.
+    pub fn new(options: Options) -> Result<Self, TenantsError> {
+        let Options { logs, authentication, clock, metrics, request_timeout } = options;
+        Ok(Self(Arc::new(Shared {
+            tenants: Tenants::new(logs, request_timeout)?,
+            authentication,
+            started_micros: clock.now().unix_micros(),
+            clock,
+            metrics,
+            request_timeout,
             requests: AtomicU64::new(0),
-            options,
-        }))
+        })))
     }
 
-    pub(super) fn options(&self) -> &Options {
-        &self.0.options
+    pub(super) fn tenants(&self) -> &Tenants {
+        &self.0.tenants
     }
 
-    pub(super) fn runtime(&self) -> &Runtime {
-        &self.0.options.runtime
+    pub(super) fn authentication(&self) -> &Authentication {
+        &self.0.authentication
     }
 
-    /// How long decisions took.
-    pub(super) fn latency(&self) -> &Latency {
-        &self.0.latency
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.0.clock.as_ref()
     }
 
-    /// The job that verifies old records, if there is one.
-    pub(super) fn backfills(&self) -> &Backfills {
-        &self.0.backfills
+    pub(super) fn metrics(&self) -> &PrometheusHandle {
+        &self.0.metrics
+    }
+
+    pub(super) fn request_timeout(&self) -> Duration {
+        self.0.request_timeout
     }
 
     /// A name for one request that no other request of this or an earlier process has.
     pub(super) fn request_id(&self) -> String {
         let number = self.0.requests.fetch_add(1, Ordering::Relaxed);
         format!("{:x}-{number:x}", self.0.started_micros)
-    }
-
-    /// A place among those that hold a thread for long.
-    pub(super) fn stream_permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        Arc::clone(&self.0.streams).try_acquire_owned().map_err(|_| {
-            Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "server.busy",
-                format!("{STREAMS_MAX} batches, exports and verifications are under way already; retry"),
-            )
-            .retry_after(5)
-        })
-    }
-
-    /// Reads records on a thread that may block.
-    pub(super) async fn read<T, F>(&self, work: F) -> Result<T, Problem>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Records) -> Result<T, chancery_runtime::records::RecordsError> + Send + 'static,
-    {
-        self.blocking(move |runtime| Ok(work(&runtime.records())?)).await
-    }
-
-    /// Works on a thread that may block.
-    pub(super) async fn blocking<T, F>(&self, work: F) -> Result<T, Problem>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Runtime) -> Result<T, Problem> + Send + 'static,
-    {
-        let runtime = self.runtime().clone();
-        tokio::task::spawn_blocking(move || work(&runtime)).await.unwrap_or_else(|_| Err(Problem::internal()))
     }
 }

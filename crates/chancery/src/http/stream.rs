@@ -19,9 +19,9 @@ use futures::stream;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
+use super::access::Tenant;
 use super::error::Problem;
 use super::metrics::UnderWay;
-use super::state::State;
 
 /// Bytes that are collected before they are sent.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -101,11 +101,11 @@ pub(super) struct Form {
 /// Answers with what `produce` writes, on a thread of its own: 200, once the first bytes are there.
 ///
 /// `produce` ends when it fails to write: the client has gone, or has not taken anything for too long.
-pub(super) async fn answer<F>(state: &State, form: Form, produce: F) -> Result<Response, Problem>
+pub(super) async fn answer<F>(tenant: &Tenant, form: Form, produce: F) -> Result<Response, Problem>
 where
     F: FnOnce(&Runtime, &mut Sink) -> Result<(), Problem> + Send + 'static,
 {
-    let mut pieces = start(state, form.kind, produce)?;
+    let mut pieces = start(tenant, form.kind, produce)?;
     // Whatever is wrong is mostly found before the first piece is full.
     match pieces.recv().await {
         Some(Piece::Failed(problem)) => Err(problem),
@@ -115,28 +115,28 @@ where
 }
 
 /// [`answer`], but the 200 is sent at once, for answers that begin before the request has ended.
-pub(super) fn begin<F>(state: &State, form: Form, produce: F) -> Result<Response, Problem>
+pub(super) fn begin<F>(tenant: &Tenant, form: Form, produce: F) -> Result<Response, Problem>
 where
     F: FnOnce(&Runtime, &mut Sink) -> Result<(), Problem> + Send + 'static,
 {
-    let pieces = start(state, form.kind, produce)?;
+    let pieces = start(tenant, form.kind, produce)?;
     Ok(respond(form, None, pieces))
 }
 
-fn start<F>(state: &State, kind: &'static str, produce: F) -> Result<mpsc::Receiver<Piece>, Problem>
+fn start<F>(tenant: &Tenant, kind: &'static str, produce: F) -> Result<mpsc::Receiver<Piece>, Problem>
 where
     F: FnOnce(&Runtime, &mut Sink) -> Result<(), Problem> + Send + 'static,
 {
-    let permit = state.stream_permit()?;
+    let permit = tenant.stream_permit()?;
     let (pieces, receiver) = mpsc::channel(PIECES_MAX);
     let mut sink = Sink {
         pieces,
         buffer: Vec::new(),
         asynchronous: Handle::current(),
-        silence_max: state.options().request_timeout,
+        silence_max: tenant.request_timeout(),
         gone: false,
     };
-    let runtime = state.runtime().clone();
+    let runtime = tenant.runtime().clone();
     let under_way = UnderWay::stream(kind);
     tokio::task::spawn_blocking(move || {
         let last = match produce(&runtime, &mut sink) {

@@ -3,7 +3,7 @@
 //! A copy of `root.pub` from the server that is to be audited proves nothing; it is here to be compared with the one
 //! that was handed over by another way.
 
-use axum::extract::{Request, State as Extract};
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chancery_core::dsse::Envelope;
@@ -12,12 +12,11 @@ use chancery_runtime::failure::{Cause, Failure as _};
 use chancery_runtime::trust::{Loss, Rehearsal, TrustError};
 use serde::Serialize;
 
-use super::access::Identity;
+use super::access::{Identity, Tenant};
 use super::decisions::json;
 use super::error::Problem;
 use super::log::TEXT;
 use super::parameters::Query;
-use super::state::State;
 use super::{body, publish, schema};
 
 /// The longest keyring version in its envelope: a few thousand keys.
@@ -26,11 +25,12 @@ const KEYRING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The root keys, as PEM.
 #[utoipa::path(
     get, path = "/v1/trust/root.pub", operation_id = "getRootKeys", tag = "trust",
+    params(("tenant" = Option<String>, Query, description = "Whose; needed where the server has the logs of several tenants")),
     responses((status = 200, description = "`root.pub`", body = String, content_type = "text/plain"))
 )]
-pub(super) async fn root(Extract(state): Extract<State>, query: Query) -> Result<Response, Problem> {
+pub(super) async fn root(tenant: Tenant, query: Query) -> Result<Response, Problem> {
     query.finish()?;
-    let text = state.runtime().root_pub().to_string();
+    let text = tenant.runtime().root_pub().to_string();
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(TEXT))], text).into_response())
 }
 
@@ -48,11 +48,12 @@ struct Version {
 /// Every version of the keyring, oldest first, signed by the root keys.
 #[utoipa::path(
     get, path = "/v1/trust/keyring", operation_id = "getKeyring", tag = "trust",
+    params(("tenant" = Option<String>, Query, description = "Whose; needed where the server has the logs of several tenants")),
     responses((status = 200, description = "The versions with their log indexes", body = schema::Keyring))
 )]
-pub(super) async fn keyring(Extract(state): Extract<State>, query: Query) -> Result<Response, Problem> {
+pub(super) async fn keyring(tenant: Tenant, query: Query) -> Result<Response, Problem> {
     query.finish()?;
-    let versions = state.read(|records| records.keyring_versions()).await?;
+    let versions = tenant.read(|records| records.keyring_versions()).await?;
     let versions = versions.into_iter().map(|(index, envelope)| Version { index, envelope }).collect();
     json(StatusCode::OK, &Versions { versions })
 }
@@ -84,7 +85,7 @@ struct Logged {
     )
 )]
 pub(super) async fn log_keyring(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     _: Identity,
     mut query: Query,
     request: Request,
@@ -93,16 +94,16 @@ pub(super) async fn log_keyring(
     let rehearse = query.parsed::<bool>("dry_run", "`true` or `false`").unwrap_or(false);
     query.finish()?;
     body::check_type(request.headers(), body::JSON)?;
-    let body = body::read(request, KEYRING_BYTES_MAX, state.options().request_timeout).await?;
+    let body = body::read(request, KEYRING_BYTES_MAX, tenant.request_timeout()).await?;
     let envelope = publish::envelope(&body)?;
     if rehearse {
         let rehearsed =
-            state.blocking(move |runtime| runtime.rehearse_keyring(&envelope).map_err(refused)).await?;
+            tenant.blocking(move |runtime| runtime.rehearse_keyring(&envelope).map_err(refused)).await?;
         let Rehearsal { version, index, loss } = rehearsed;
         return json(StatusCode::OK, &Logged { version, index, lost: loss });
     }
     let log = move |runtime: &Runtime| runtime.append_keyring_within(&envelope, accepted).map_err(refused);
-    let logged = state.blocking(log).await?;
+    let logged = tenant.blocking(log).await?;
     json(StatusCode::CREATED, &Logged { version: logged.version, index: logged.log.index, lost: logged.loss })
 }
 

@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use axum::extract::{Request, State as Extract};
+use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chancery_core::ids::PolicyId;
@@ -24,11 +24,11 @@ use serde::Serialize;
 
 use crate::instant::{EXPECTED, parse_instant};
 
+use super::access::Tenant;
 use super::decisions::json as answer;
 use super::error::Problem;
 use super::list::{LIMIT, LIMIT_MAX};
 use super::parameters::{Query, Segments};
-use super::state::State;
 use super::{body, schema};
 
 /// Decisions that a job judges in a second, where it is not told otherwise: some percent of a core.
@@ -56,7 +56,7 @@ const NAP: Duration = Duration::from_millis(50);
         (status = 400, description = "- `list.cursor`: `after` is not the `next` of this list", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn list(Extract(state): Extract<State>, mut query: Query) -> Result<Response, Problem> {
+pub(super) async fn list(tenant: Tenant, mut query: Query) -> Result<Response, Problem> {
     let filter = VerificationFilter {
         execution_id: query.parsed("execution_id", "an execution id"),
         verdict: verdict(&mut query),
@@ -69,7 +69,7 @@ pub(super) async fn list(Extract(state): Extract<State>, mut query: Query) -> Re
     }
     let after = query.text("after");
     query.finish()?;
-    let page = state.read(move |records| records.verifications(&filter, after.as_deref(), limit)).await?;
+    let page = tenant.read(move |records| records.verifications(&filter, after.as_deref(), limit)).await?;
     answer(StatusCode::OK, &page)
 }
 
@@ -101,20 +101,16 @@ fn verdict(query: &mut Query) -> Option<Verdict> {
         (status = 422, description = "- `request.invalid`: the body has not the members it may have; `errors` has all faults", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn backfill(
-    Extract(state): Extract<State>,
-    query: Query,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(super) async fn backfill(tenant: Tenant, query: Query, request: Request) -> Result<Response, Problem> {
     query.finish()?;
-    let body = body::json(request, state.options().request_timeout).await?;
+    let body = body::json(request, tenant.request_timeout()).await?;
     let wanted = wanted(&body).map_err(|faults| Problem::faults("request.invalid", faults))?;
     let begun = {
-        let state = state.clone();
-        state.clone().blocking(move |runtime| begin(&state, runtime, wanted)).await?
+        let tenant = tenant.clone();
+        tenant.clone().blocking(move |runtime| begin(&tenant, runtime, wanted)).await?
     };
     let (status, job) = begun;
-    let shown = progress(&state, job).await?;
+    let shown = progress(&tenant, job).await?;
     let location = format!("/v1/verifications:backfill/{}", shown.job);
     Ok((status, [(header::LOCATION, location)], answer(status, &shown)?).into_response())
 }
@@ -133,7 +129,7 @@ pub(super) async fn backfill(
     )
 )]
 pub(super) async fn backfill_progress(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     segments: Segments,
     query: Query,
 ) -> Result<Response, Problem> {
@@ -141,11 +137,11 @@ pub(super) async fn backfill_progress(
     let unknown = || Problem::not_found("backfill.unknown", "this log never had such a job");
     // What is no UTF-8 is told by the segments; everything else is a name that was never given.
     let job: BackfillJob = segments.text("job").parse().map_err(|_| unknown())?;
-    let size = state.read(|records| Ok(records.head()?.size)).await?;
+    let size = tenant.read(|records| Ok(records.head()?.size)).await?;
     if job.until > size {
         return Err(unknown());
     }
-    answer(StatusCode::OK, &progress(&state, job).await?)
+    answer(StatusCode::OK, &progress(&tenant, job).await?)
 }
 
 /// A job as it is answered.
@@ -161,12 +157,12 @@ struct Status {
     problem: Option<Trouble>,
 }
 
-async fn progress(state: &State, job: BackfillJob) -> Result<Status, Problem> {
+async fn progress(tenant: &Tenant, job: BackfillJob) -> Result<Status, Problem> {
     let counted = {
         let job = job.clone();
-        state.read(move |records: &Records| records.backfill_progress(&job)).await?
+        tenant.read(move |records: &Records| records.backfill_progress(&job)).await?
     };
-    let running = state.backfills().current().filter(|running| running.job == job);
+    let running = tenant.backfills().current().filter(|running| running.job == job);
     let problem = running.as_ref().and_then(|running| running.trouble());
     let unjudged = running.as_ref().map(|running| running.unjudged()).unwrap_or_default();
     let shown = match (&problem, running) {
@@ -291,11 +287,11 @@ impl Backfills {
 }
 
 /// Begins a job, or finds the one that is the same and runs.
-fn begin(state: &State, runtime: &Runtime, wanted: Wanted) -> Result<(StatusCode, BackfillJob), Problem> {
+fn begin(tenant: &Tenant, runtime: &Runtime, wanted: Wanted) -> Result<(StatusCode, BackfillJob), Problem> {
     let Wanted { from, to, policy, per_second } = wanted;
     let records = runtime.records();
     let job = records.backfill(from, to, policy)?;
-    let mut current = state.backfills().0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut current = tenant.backfills().0.lock().unwrap_or_else(PoisonError::into_inner);
     // One that has nothing left to do may still be about to see that.
     if let Some(running) = current.as_ref().filter(|running| !running.has_ended())
         && !records.backfill_progress(&running.job)?.is_done()

@@ -3,7 +3,7 @@
 //! The judge is the one of `chancery-verify`; the root keys are the server's own, so the verdict is worth as much as
 //! the server is. Whoever trusts nobody runs the program.
 
-use axum::extract::{Request, State as Extract};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chancery_core::dsse::Envelope;
@@ -17,7 +17,7 @@ use chancery_verify::{
 };
 use serde::Serialize;
 
-use super::access::{Identity, Role};
+use super::access::{Identity, Role, Tenant};
 use super::body::{self, BodyReader};
 use super::decisions::json;
 use super::error::Problem;
@@ -26,7 +26,6 @@ use super::noting::Noting;
 use super::parameters::Query;
 use super::publish::{ENVELOPE, envelope};
 use super::schema;
-use super::state::State;
 
 /// An evidence file.
 const EVIDENCE: &[&str] = &["application/x-ndjson", "application/ndjson", "application/jsonl"];
@@ -56,7 +55,7 @@ const EVIDENCE: &[&str] = &["application/x-ndjson", "application/ndjson", "appli
     )
 )]
 pub(super) async fn judge(
-    Extract(state): Extract<State>,
+    tenant: Tenant,
     identity: Identity,
     mut query: Query,
     request: Request,
@@ -73,17 +72,17 @@ pub(super) async fn judge(
         without: without.unwrap_or_default(),
         ..Ask::default()
     };
-    let timeout = state.options().request_timeout;
-    let permit = state.stream_permit()?;
+    let timeout = tenant.request_timeout();
+    let permit = tenant.stream_permit()?;
     let under_way = UnderWay::stream("verify");
     let report = if body::media_type(request.headers()).as_deref() == Some("application/json") {
         body::check_type(request.headers(), body::JSON)?;
         let envelope = envelope(&body::read(request, ENVELOPE.bytes, timeout).await?)?;
-        state.blocking(move |runtime| judge_envelope(runtime, &envelope, &ask, record)).await?
+        tenant.blocking(move |runtime| judge_envelope(runtime, &envelope, &ask, record)).await?
     } else {
         body::check_type(request.headers(), &[EVIDENCE, body::JSON].concat())?;
         let reader = BodyReader::new(request.into_body(), timeout);
-        state.blocking(move |runtime| judge_evidence(runtime, reader, &ask, record)).await?
+        tenant.blocking(move |runtime| judge_evidence(runtime, reader, &ask, record)).await?
     };
     drop((permit, under_way));
     json(StatusCode::OK, &report)

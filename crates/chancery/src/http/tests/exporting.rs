@@ -172,7 +172,7 @@ async fn the_log_is_served_as_files() {
 
 #[tokio::test]
 async fn a_full_tile_may_be_kept_for_ever() {
-    let api = Api::with(|options| options.public_log = true);
+    let api = Api::with(|options| options.logs[0].public_log = true);
     let lines: Vec<String> =
         (0..300).map(|number| super::support::request(&format!("n{number}"), "5")).collect();
     api.post("/v1/decisions:batch", "application/x-ndjson", lines.join("\n")).await;

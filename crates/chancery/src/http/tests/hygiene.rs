@@ -127,7 +127,8 @@ async fn a_route_that_is_in_no_table_is_nobodys() {
 #[tokio::test]
 async fn too_many_streams_are_asked_to_come_again() {
     let api = Api::new();
-    let permits: Vec<_> = std::iter::from_fn(|| api.state.stream_permit().ok()).take(1_000).collect();
+    let tenant = api.state.tenants().all().remove(0);
+    let permits: Vec<_> = std::iter::from_fn(|| tenant.stream_permit().ok()).take(1_000).collect();
     assert_eq!(permits.len(), 32);
     let refused = api.get("/v1/decisions:export").await;
     refused.problem(503, "server.busy");
@@ -178,7 +179,7 @@ async fn metrics_count_what_was_answered() {
     assert!(answer.header(header::CONTENT_TYPE).starts_with("text/plain; version=0.0.4"));
     let size = api.runtime.records().head().unwrap().size;
     for line in [
-        "chancery_decisions_total{policy=\"small-claims\",outcome=\"approve\",state=\"completed\"} 1"
+        "chancery_decisions_total{tenant=\"acme\",policy=\"small-claims\",outcome=\"approve\",state=\"completed\"} 1"
             .to_owned(),
         "chancery_decide_seconds_count 2".to_owned(),
         "chancery_http_requests_total{method=\"POST\",route=\"/v1/decisions\",status=\"201\"} 1".to_owned(),
@@ -187,7 +188,7 @@ async fn metrics_count_what_was_answered() {
         "chancery_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"} 1".to_owned(),
         "chancery_http_requests_total{method=\"other\",route=\"/v1/decisions\",status=\"405\"} 1".to_owned(),
         "chancery_http_requests_in_flight 0".to_owned(),
-        format!("chancery_log_entries {size}"),
+        format!("chancery_log_entries{{tenant=\"acme\"}} {size}"),
     ] {
         assert!(answer.text().lines().any(|found| found == line), "{line} is not in\n{}", answer.text());
     }

@@ -14,4 +14,5 @@ mod policies;
 mod reading;
 mod routes;
 mod support;
+mod tenants;
 mod verifying;

@@ -66,7 +66,7 @@ async fn each_refusal_has_its_status() {
         api.decide(id, amount).await;
     }
     let of_another = api.signed("c-2").await;
-    api.post_json("/v1/overrides/c-1", of_another.clone()).await.problem(422, "override.binding");
+    api.post_json("/v1/overrides/c-1", of_another.clone()).await.problem(422, "override.execution");
     let unsigned = of_another.replace("\"sig\":\"", "\"sig\":\"AAAA");
     api.post_json("/v1/overrides/c-2", unsigned).await.problem(422, "override.signature");
     api.post_json("/v1/overrides/c-2", "{}").await.problem(422, "envelope.invalid");

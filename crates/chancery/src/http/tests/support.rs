@@ -84,16 +84,21 @@ pub(super) fn root_key() -> SigningKey {
 
 type Prepared = (BTreeMap<PathBuf, Vec<u8>>, Vec<u8>);
 
-/// The files of a log right after `init`, and the policy key.
-fn prepared() -> &'static Prepared {
-    static PREPARED: OnceLock<Prepared> = OnceLock::new();
-    PREPARED.get_or_init(|| {
+/// The tenant of most tests, and another one.
+pub(super) const TENANT: &str = "acme";
+pub(super) const OTHER: &str = "other";
+
+/// The files of a tenant's log right after `init`, and the policy key.
+fn prepared(tenant: &str) -> &'static Prepared {
+    static PREPARED: [OnceLock<Prepared>; 2] = [OnceLock::new(), OnceLock::new()];
+    let place = usize::from(tenant != TENANT);
+    PREPARED[place].get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(folder.path());
         let made = init(InitRequest {
             home: home.clone(),
             database: folder.path().join("chancery.db").into(),
-            tenant: "acme".parse().unwrap(),
+            tenant: tenant.parse().unwrap(),
             log_host: "log.example.com".to_owned(),
             environment: Environment::Test,
             commitments: Commitments::Blinded,
@@ -121,7 +126,8 @@ fn prepared() -> &'static Prepared {
             password: Zeroizing::new(PASSWORD.to_vec()),
             binary: BINARY,
             clock: TestClock::start(),
-            entropy: Arc::new(TestEntropy(AtomicU64::new(0))),
+            // Nobody else's keys.
+            entropy: Arc::new(TestEntropy(AtomicU64::new(if place == 0 { 0 } else { 1 << 32 }))),
             threads: None,
         });
         drop(made.unwrap());
@@ -155,7 +161,36 @@ pub(super) struct Api {
     pub(super) router: Router,
     pub(super) operator: Router,
     pub(super) state: State,
-    _folder: TempDir,
+    _folder: Vec<TempDir>,
+}
+
+/// A tenant's log of one's own.
+fn log_of(tenant: &str, build: Option<BuildFiles>, clock: &Arc<TestClock>) -> (http::Log, TempDir) {
+    let (files, _) = outside(|| prepared(tenant));
+    let folder = tempfile::tempdir().unwrap();
+    for (path, bytes) in files {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    fs::set_permissions(folder.path().join("keys"), fs::Permissions::from_mode(0o700)).unwrap();
+    let home = Home::new(folder.path());
+    let database = folder.path().join("chancery.db");
+    let opened = Options {
+        keys: ServerKeys::load(&home, PASSWORD).unwrap(),
+        home,
+        database: database.clone().into(),
+        tenant: Some(tenant.parse().unwrap()),
+        environment: Some(Environment::Test),
+        binary: BINARY,
+        build,
+        clock: Arc::<TestClock>::clone(clock),
+        entropy: Arc::new(TestEntropy(AtomicU64::new(1_000_000))),
+        threads: None,
+    };
+    let runtime = outside(|| Runtime::open(opened)).unwrap();
+    (http::Log { runtime, database: database.into(), public_log: false }, folder)
 }
 
 /// An answer, whole.
@@ -219,50 +254,40 @@ impl Api {
         Self::opened(Some(build), |_| {})
     }
 
+    /// The logs of two tenants: the first is the usual one.
+    pub(super) fn of_two(change: impl FnOnce(&mut http::Options)) -> Self {
+        Self::assembled(&[TENANT, OTHER], None, change)
+    }
+
     fn opened(build: Option<BuildFiles>, change: impl FnOnce(&mut http::Options)) -> Self {
-        let (files, _) = outside(prepared);
-        let folder = tempfile::tempdir().unwrap();
-        for (path, bytes) in files {
-            let path = folder.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, bytes).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        }
-        fs::set_permissions(folder.path().join("keys"), fs::Permissions::from_mode(0o700)).unwrap();
-        let home = Home::new(folder.path());
+        Self::assembled(&[TENANT], build, change)
+    }
+
+    fn assembled(
+        tenants: &[&str],
+        build: Option<BuildFiles>,
+        change: impl FnOnce(&mut http::Options),
+    ) -> Self {
         let clock = TestClock::start();
         clock.move_ms(60_000);
-        let database = folder.path().join("chancery.db");
-        let opened = Options {
-            keys: ServerKeys::load(&home, PASSWORD).unwrap(),
-            home,
-            database: database.clone().into(),
-            tenant: None,
-            environment: Some(Environment::Test),
-            binary: BINARY,
-            build,
-            clock: clock.clone(),
-            entropy: Arc::new(TestEntropy(AtomicU64::new(1_000_000))),
-            threads: None,
-        };
-        let runtime = outside(|| Runtime::open(opened)).unwrap();
+        let (logs, folders): (Vec<_>, Vec<_>) =
+            tenants.iter().map(|tenant| log_of(tenant, build.clone(), &clock)).unzip();
+        let runtime = logs[0].runtime.clone();
         let mut options = http::Options {
-            runtime: runtime.clone(),
+            logs,
             authentication: Authentication::Dev { principal: "claims-core".into() },
             clock: clock.clone(),
             metrics: metrics::local().1,
-            database: database.into(),
-            public_log: false,
             request_timeout: Duration::from_secs(60),
         };
         change(&mut options);
-        let state = State::new(options);
+        let state = State::new(options).unwrap();
         let (router, operator) = (router(state.clone()), operator_router(state.clone()));
-        Self { runtime, clock, router, operator, state, _folder: folder }
+        Self { runtime, clock, router, operator, state, _folder: folders }
     }
 
     pub(super) fn policy_key(&self) -> SigningKey {
-        SigningKey::from_pkcs8_der(&prepared().1).unwrap()
+        SigningKey::from_pkcs8_der(&prepared(TENANT).1).unwrap()
     }
 
     pub(super) async fn get(&self, path: &str) -> Answered {

@@ -1,0 +1,70 @@
+//! The logs of one server: that of the configuration it is started with, and those of `tenants` in it.
+//!
+//! Each further tenant is a home of its own, made by `init`: its `chancery.toml` says tenant, keys, trust, database and
+//! publisher's memory. Everything about the process (addresses, time-outs, intervals) comes from the first alone. All of
+//! them open, or the server does not start.
+
+use std::collections::BTreeMap;
+
+use chancery_core::ids::TenantId;
+use chancery_runtime::{Environment, Runtime};
+
+use super::Failure;
+use super::open::Home;
+use crate::config::Config;
+
+/// One tenant's log, open, with its configuration.
+pub(super) struct Opened {
+    pub(super) config: Config,
+    pub(super) runtime: Runtime,
+}
+
+/// Opens the log of `config`, and those of the configurations that it names.
+pub(super) fn open(
+    home: &Home<'_>,
+    config: &Config,
+    environment: Option<Environment>,
+) -> Result<Vec<Opened>, Failure> {
+    let further = further(home, config)?;
+    let mut opened = vec![open_one(home, config.clone(), environment)?];
+    for (home, config) in further {
+        let what =
+            format!("the log of `{}`, named by `tenants` as `{}`", config.tenant, home.config.display());
+        opened.push(open_one(&home, config, environment).map_err(|failure| failure.within(&what))?);
+    }
+    Ok(opened)
+}
+
+fn open_one(home: &Home<'_>, config: Config, environment: Option<Environment>) -> Result<Opened, Failure> {
+    let password = home.password(&config)?;
+    let runtime = home.open_to_decide(&config, &password, environment)?;
+    Ok(Opened { config, runtime })
+}
+
+/// Reads the configurations that `tenants` names, before anything is opened.
+fn further<'a>(home: &Home<'a>, first: &Config) -> Result<Vec<(Home<'a>, Config)>, Failure> {
+    let mut seen: BTreeMap<TenantId, String> =
+        BTreeMap::from([(first.tenant.clone(), home.config.display().to_string())]);
+    let mut further = Vec::new();
+    for path in &first.tenants {
+        let home = Home { config: path.clone(), output: home.output, edge: home.edge, server: None };
+        let shown = path.display().to_string();
+        let mut config = home
+            .configuration_of_file()
+            .map_err(|failure| failure.within(format!("`{shown}`, named by `tenants`")))?;
+        if !config.tenants.is_empty() {
+            return Err(Failure::usage(format!("`{shown}`, named by `tenants`, has `tenants` itself"))
+                .help("name every tenant in the configuration that the server is started with"));
+        }
+        if let Some(other) = seen.insert(config.tenant.clone(), shown.clone()) {
+            let what = format!("`{other}` and `{shown}` are both of the tenant `{}`", config.tenant);
+            return Err(
+                Failure::usage(what).help("a server has one log for each tenant: take one of them out")
+            );
+        }
+        // The password of a database is in no file: the first's, from the environment, opens it for all that share it.
+        config.database = config.database.with_password_of(&first.database);
+        further.push((home, config));
+    }
+    Ok(further)
+}
