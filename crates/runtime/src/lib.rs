@@ -18,6 +18,7 @@
 //! | [`explain`], [`replay`] | say why, and evaluate recorded signals again |
 //! | [`mod@build`] | verify the release that decides, and log it |
 //! | [`provenance`] | where a decision comes from, as it was when it was made |
+//! | [`credentials`] | API keys: who may call; and what was refused |
 //! | [`fsck`] | check the store against its log |
 //! | [`home`], [`keys`], [`vault`] | private keys on disk, secrets in the database |
 //!
@@ -31,7 +32,9 @@ pub mod batch;
 pub mod build;
 pub mod bundles;
 pub mod checkpoint;
+pub mod condition;
 pub mod confirm;
+pub mod credentials;
 pub mod edge;
 pub mod error;
 pub mod execute;

@@ -7,6 +7,7 @@
 use crate::build::{self, BuildError, BuildFiles, DecidingBuild, LoggedBuild, RecordedBuildError};
 use crate::bundles::{BundleError, LoadedBundle};
 use crate::checkpoint::{CheckpointError, Publisher};
+use crate::credentials::{Credentials, SecurityEvents};
 use crate::edge::{Clock, Entropy};
 use crate::error::{ExecuteError, RuntimeKeyError, store_cause, store_code, store_detail};
 use crate::failure::{Cause, Failure};
@@ -20,7 +21,7 @@ use chancery_core::commitment::TenantKey;
 use chancery_core::digest::{BundleHash, Digest};
 use chancery_core::ids::{PolicyId, TenantId};
 use chancery_core::key::{KeyId, PublicKey, SignError, Signer};
-use chancery_core::keyring::{Keyring, KeyringError, Role, RootPub, RootPubError, Standing};
+use chancery_core::keyring::{KeyEntry, Keyring, KeyringError, Role, RootPub, RootPubError, Standing};
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
 use chancery_store::{Location, Reader, Settings, Store, StoreError, SubmitError};
@@ -83,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) builds: Mutex<HashMap<Digest, Arc<LoggedBuild>>>,
     pub(crate) publisher: Mutex<Publisher>,
     pub(crate) due: Mutex<Due>,
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) events: Arc<SecurityEvents>,
     snapshot: RwLock<Arc<Snapshot>>,
     /// Bundles that recorded decisions name, verified once. INVARIANT: content never changes under a hash.
     pub(crate) bundles: Mutex<HashMap<BundleHash, Arc<LoadedBundle>>>,
@@ -123,13 +126,21 @@ impl Runtime {
         let (keyring, size) = store.read(|reader| Ok((read_keyring(reader)?, reader.head()?.size)))?;
         let keyring = keyring?;
         keyring.check_root(&root)?;
-        check_key(&keyring, options.keys.runtime.as_ref(), Role::Runtime, size, now)?;
-        check_key(&keyring, options.keys.log.as_ref(), Role::Log, size, now)?;
+        judge_key(&keyring, options.keys.runtime.as_ref(), Role::Runtime, size, now)?;
+        judge_key(&keyring, options.keys.log.as_ref(), Role::Log, size, now)?;
 
         let (commitment_key, opening_key) = tenant_keys(&store, &settings.tenant, &options.keys.vault)?;
         let publisher = Publisher::open(options.home.checkpoint(), &store, &settings, &keyring)?;
-        let ServerKeys { runtime, log, vault: _ } = options.keys;
+        let ServerKeys { runtime, log, vault } = options.keys;
+        let hasher = Vault::new(&vault).api_key_hasher(&settings.tenant);
+        let store = Arc::new(store);
         let mut inner = Inner {
+            credentials: Arc::new(Credentials::new(Arc::clone(&store), Arc::clone(&options.clock), hasher)),
+            events: Arc::new(SecurityEvents::new(
+                Arc::clone(&store),
+                Arc::clone(&options.clock),
+                Arc::clone(&options.entropy),
+            )),
             root,
             clock: options.clock,
             entropy: options.entropy,
@@ -150,7 +161,7 @@ impl Runtime {
             })),
             bundles: Mutex::default(),
             settings,
-            store: Arc::new(store),
+            store,
         };
         inner.refresh()?;
         let pool = Pool::new(options.threads).map_err(OpenError::Threads)?;
@@ -209,7 +220,7 @@ impl Runtime {
         let keyring = self.keyring();
         let now = inner.clock.now();
         for (key, role) in [(&inner.runtime_key, Role::Runtime), (&inner.log_key, Role::Log)] {
-            check_key(&keyring, key.as_ref(), role.clone(), size, now)?;
+            judge_key(&keyring, key.as_ref(), role.clone(), size, now)?;
             key.check().map_err(|source| OpenError::Sign { role, source })?;
         }
         Ok(self.may_decide()?)
@@ -288,18 +299,21 @@ fn check_settings(settings: &Settings, options: &Options) -> Result<(), OpenErro
     Ok(())
 }
 
-fn check_key(
-    keyring: &Keyring,
+/// How the keyring has a key that is to sign at the head, of `size` entries, at this instant.
+///
+/// # Errors
+/// [`OpenError::Key`] with what speaks against it.
+pub fn judge_key<'a>(
+    keyring: &'a Keyring,
     key: &dyn Signer,
     role: Role,
     size: u64,
     now: Timestamp,
-) -> Result<(), OpenError> {
+) -> Result<&'a KeyEntry, OpenError> {
     let id = key.public_key().key_id();
-    match keyring.judge(id, &role, size, now) {
-        Ok(_) => Ok(()),
-        Err(standing) => Err(OpenError::Key { key: id.clone(), role, standing }),
-    }
+    keyring
+        .judge(id, &role, size, now)
+        .map_err(|standing| OpenError::Key { key: id.clone(), role, standing })
 }
 
 /// The tenant's keys, unwrapped.

@@ -7,13 +7,14 @@
 //!   opening key
 //!     └─ data key = HMAC(opening key, "chancery/v1/opening" ‖ 0x00 ‖ salt (32))      one for each opening
 //!          sealed  = AES-256-GCM(data key, nonce (12), opening), AAD = tenant ‖ 0x00 ‖ H(PAE)
+//!   └─ HMAC(vault key, "chancery/v1/api-key" ‖ 0x00 ‖ tenant)     keys the hashes of the tenant's API keys
 //! ```
 //! A sealed opening belongs to one record of one tenant: moved to another row it does not open. AES-256-GCM is
 //! NIST SP 800-38D; a data key seals once, so its nonce could never repeat anyway.
 
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit};
-use chancery_core::digest::{RecordId, hmac_sha256};
+use chancery_core::digest::{Digest, HmacKey, RecordId, hmac_sha256};
 use chancery_core::ids::TenantId;
 use chancery_store::EncryptedOpening;
 use std::fmt;
@@ -21,6 +22,7 @@ use zeroize::Zeroizing;
 
 const WRAPPED_VERSION: u8 = 1;
 const OPENING_TAG: &[u8] = b"chancery/v1/opening\0";
+const API_KEY_TAG: &[u8] = b"chancery/v1/api-key\0";
 
 /// What a wrapped key is for; part of what is authenticated, so that one cannot stand in for another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,6 +47,7 @@ impl Purpose {
 /// Wraps and unwraps the keys of tenants.
 pub struct Vault {
     cipher: Aes256Gcm,
+    derive: HmacKey,
 }
 
 impl fmt::Debug for Vault {
@@ -57,7 +60,14 @@ impl Vault {
     /// The vault of the 32 secret bytes in `vault.key`.
     #[must_use]
     pub fn new(secret: &[u8; 32]) -> Self {
-        Self { cipher: Aes256Gcm::new(&(*secret).into()) }
+        Self { cipher: Aes256Gcm::new(&(*secret).into()), derive: HmacKey::new(secret) }
+    }
+
+    /// The key that hashes a tenant's API keys. Derived, so that it lies nowhere; nodes that share a vault agree on it.
+    #[must_use]
+    pub fn api_key_hasher(&self, tenant: &TenantId) -> ApiKeyHasher {
+        let key = Zeroizing::new(self.derive.tag(&[API_KEY_TAG, tenant.as_str().as_bytes()]));
+        ApiKeyHasher(HmacKey::new(key.as_slice()))
     }
 
     /// Wraps a tenant's key under a fresh random `nonce`.
@@ -108,6 +118,24 @@ impl Vault {
         );
         let key: [u8; 32] = key.as_slice().try_into().map_err(|_| shape())?;
         Ok(Zeroizing::new(key))
+    }
+}
+
+/// Hashes API keys with a key that only the vault gives.
+#[derive(Clone, Debug)]
+pub struct ApiKeyHasher(HmacKey);
+
+impl ApiKeyHasher {
+    /// The hash that is stored: over what the key may do, `about`, and over its secret.
+    #[must_use]
+    pub fn hash(&self, about: &[u8], secret: &[u8; 32]) -> Digest {
+        Digest::from_bytes(self.0.tag(&[about, &[0], secret]))
+    }
+
+    /// Whether `hash` is of them. Takes the same time wherever it differs.
+    #[must_use]
+    pub fn verify(&self, about: &[u8], secret: &[u8; 32], hash: &Digest) -> bool {
+        self.0.verify(&[about, &[0], secret], hash.as_bytes())
     }
 }
 

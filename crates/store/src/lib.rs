@@ -22,7 +22,9 @@
 
 mod bundle;
 mod checkpointer;
+mod condition;
 mod connection;
+mod credentials;
 mod database;
 mod decision;
 mod entry;
@@ -31,6 +33,7 @@ mod hook;
 mod lease;
 mod location;
 mod lock;
+pub mod measure;
 mod open;
 mod postgres;
 mod read;
@@ -44,6 +47,10 @@ mod writer;
 mod tests;
 
 pub use self::bundle::{PublishedBundle, StoredBundle};
+pub use self::condition::{Finding, Grade};
+pub use self::credentials::{
+    ApiKeyRow, ApiKeyStamp, EventKind, Revocation, SecurityEventFilter, SecurityEventRow,
+};
 pub use self::decision::{
     ConfirmationState, CurrentState, Cursor, DecisionFilter, DecisionPage, DecisionRecord, DecisionSummary,
     Order, Stats, StatsRow,

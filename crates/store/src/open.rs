@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chancery_core::ids::TenantId;
 use chancery_core::statement::Environment;
@@ -31,14 +31,14 @@ use crate::value::{from_word, parse};
 use crate::writer::{Ticket, Writer};
 
 /// The schema, in the order of the folders' names.
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
+pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
 
 /// The same for PostgreSQL, under the same names.
-const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
+pub(crate) const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 
 /// The page size of a new file: a statement of some KiB fits into a page with others, and twice SQLite's default
 /// halves the writes of a commit.
-const PAGE_BYTES: u32 = 8_192;
+pub(crate) const PAGE_BYTES: u32 = 8_192;
 
 /// Reads the clock: what the program was given as its clock at its edge.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -70,7 +70,8 @@ pub struct Options {
     pub batch_bytes_max: usize,
     /// How many connections read at once; a [`Snapshot`] has one of its own.
     pub read_connections: usize,
-    /// Beyond this size, bytes, the write-ahead log is emptied as soon as no reader needs it.
+    /// Beyond half of this size, bytes, the write-ahead log is begun anew as soon as no reader needs it; what it grew beyond
+    /// the whole of it is given back then.
     pub wal_bytes_max: u64,
     /// SQLite's `max_page_count`: a file of so many pages is full. `None` leaves SQLite's own limit.
     pub pages_max: Option<u32>,
@@ -102,6 +103,8 @@ impl Options {
 pub struct Store {
     // Dropped in this order: the writer first (it drains the queue), the lock last.
     writer: Option<Writer>,
+    /// Writes what is no log entry, where there is no writer.
+    beside: Option<Mutex<Connection>>,
     _checkpointer: Option<Checkpointer>,
     pool: Pool,
     settings: Settings,
@@ -204,6 +207,43 @@ impl Store {
         }
     }
 
+    /// Opens a store to write what is no log entry (API keys), beside the process that has the log open. Nothing else
+    /// can be written: that fails with [`StoreError::ReadingOnly`].
+    ///
+    /// # Errors
+    /// As [`Store::open`] and [`Store::open_postgres`], but for the lock: it is needed only where the schema is older
+    /// than this program. [`StoreError::WhichTenant`].
+    pub fn open_beside_at(
+        location: &Location,
+        tenant: Option<&TenantId>,
+        options: &Options,
+    ) -> Result<Self, StoreError> {
+        let (source, mut connection) = match location {
+            Location::File(path) => {
+                must_be_there(path)?;
+                must_be_writable(path)?;
+                let mut found = inspect(path, options.busy_timeout_ms)?;
+                check_identity(&mut found, path)?;
+                check_known(&mut found, &MIGRATIONS)?;
+                let mut connection = open_file_for_writing(path, options)?;
+                let is_older = connection
+                    .has_pending_migration(MIGRATIONS)
+                    .map_err(|source| StoreError::Database { doing: "read the applied migrations", source })?;
+                if is_older {
+                    let _lock = Lock::take(path)?;
+                    migrate(&mut connection, MIGRATIONS)?;
+                }
+                (Source::Sqlite(path.clone()), Connection::Sqlite(connection))
+            }
+            Location::Server(url) => {
+                let tenant = tenant.ok_or(StoreError::WhichTenant)?;
+                (Source::Postgres(url.clone(), tenant.clone()), migrated(url, tenant, options)?)
+            }
+        };
+        let opened = Self::reading(source, &mut connection, options)?;
+        Ok(Self { beside: Some(Mutex::new(connection)), ..opened })
+    }
+
     /// Makes a tenant's log in a PostgreSQL database, which is migrated first where that is needed.
     ///
     /// # Errors
@@ -264,7 +304,7 @@ impl Store {
     fn reading(source: Source, connection: &mut Connection, options: &Options) -> Result<Self, StoreError> {
         let settings = settings_of(connection, &source)?;
         let pool = Pool::new(source.clone(), options.read_connections, options.busy_timeout_ms);
-        Ok(Self { writer: None, _checkpointer: None, pool, settings, source, _lock: None })
+        Ok(Self { writer: None, beside: None, _checkpointer: None, pool, settings, source, _lock: None })
     }
 
     fn start(
@@ -282,7 +322,15 @@ impl Store {
         // Without a checkpointer nobody listens to the bell.
         let bell = checkpointer.as_ref().map_or_else(Arc::default, Checkpointer::handle);
         let writer = Writer::start(connection, source.clone(), settings.clone(), options, bell)?;
-        Ok(Self { writer: Some(writer), _checkpointer: checkpointer, pool, settings, source, _lock: lock })
+        Ok(Self {
+            writer: Some(writer),
+            beside: None,
+            _checkpointer: checkpointer,
+            pool,
+            settings,
+            source,
+            _lock: lock,
+        })
     }
 
     /// Which log this is.
@@ -341,6 +389,12 @@ impl Store {
         self.writer()?.enqueue_blocking(entry)
     }
 
+    /// How many records wait for the log writer; none where it is not open for writing.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.writer.as_ref().map_or(0, Writer::waiting)
+    }
+
     /// Where the log stands, told anew after every commit.
     ///
     /// # Errors
@@ -384,6 +438,17 @@ impl Store {
         self.writer()?.run(work)
     }
 
+    /// Runs `work`, which writes what is no log entry: on the writer's thread, or beside another process.
+    pub(crate) fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match &self.beside {
+            Some(connection) => work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner)),
+            None => self.on_writer(work),
+        }
+    }
+
     fn writer(&self) -> Result<&Writer, StoreError> {
         self.writer.as_ref().ok_or(StoreError::ReadingOnly)
     }
@@ -405,7 +470,7 @@ fn migrated(url: &PostgresUrl, tenant: &TenantId, options: &Options) -> Result<C
     Ok(Connection::Postgres(Box::new(connection)))
 }
 
-fn must_be_there(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn must_be_there(path: &Path) -> Result<(), StoreError> {
     match fs::metadata(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -416,7 +481,7 @@ fn must_be_there(path: &Path) -> Result<(), StoreError> {
 }
 
 /// SQLite opens a file that it may not write for reading and fails later, in the middle of things.
-fn must_be_writable(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn must_be_writable(path: &Path) -> Result<(), StoreError> {
     use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     match fs::OpenOptions::new().write(true).open(path) {
         Ok(_) => Ok(()),
@@ -435,7 +500,7 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
     made.map(drop).map_err(|source| StoreError::Io { doing: "make", path: path.to_owned(), source })
 }
 
-fn inspect(path: &Path, busy_timeout_ms: u32) -> Result<SqliteConnection, StoreError> {
+pub(crate) fn inspect(path: &Path, busy_timeout_ms: u32) -> Result<SqliteConnection, StoreError> {
     connection::establish(path, Purpose::Read, busy_timeout_ms).map_err(|error| foreign(error, path))
 }
 
@@ -450,7 +515,7 @@ fn foreign(error: StoreError, path: &Path) -> StoreError {
 }
 
 /// Looks before anything is written: a foreign database stays as it is.
-fn check_identity(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+pub(crate) fn check_identity(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let sql = "SELECT application_id AS value FROM pragma_application_id";
     let found = connection::number(connection, "read the file's header", sql);
     if found.map_err(|error| foreign(error, path))? == APPLICATION_ID {
@@ -491,16 +556,15 @@ fn use_wal(connection: &mut SqliteConnection) -> Result<(), StoreError> {
 }
 
 fn limit(connection: &mut SqliteConnection, options: &Options) -> Result<(), StoreError> {
-    match options.pages_max {
-        Some(pages) => {
-            connection::execute(connection, "limit the file", &format!("PRAGMA max_page_count={pages}"))
-        }
-        None => Ok(()),
+    let mut pragmas = format!("PRAGMA journal_size_limit={};", options.wal_bytes_max);
+    if let Some(pages) = options.pages_max {
+        pragmas.push_str(&format!("PRAGMA max_page_count={pages};"));
     }
+    connection::execute(connection, "limit the files", &pragmas)
 }
 
 /// Refuses a store that a newer program has changed.
-fn check_known<DB: Backend>(
+pub(crate) fn check_known<DB: Backend>(
     connection: &mut impl MigrationHarness<DB>,
     migrations: &EmbeddedMigrations,
 ) -> Result<(), StoreError>
@@ -521,7 +585,7 @@ where
 }
 
 /// The same for a connection that may not write, not even the table of migrations that diesel makes where there is none.
-fn check_known_to_read(connection: &mut Postgres) -> Result<(), StoreError> {
+pub(crate) fn check_known_to_read(connection: &mut Postgres) -> Result<(), StoreError> {
     #[derive(diesel::QueryableByName)]
     struct Applied {
         #[diesel(sql_type = diesel::sql_types::Text)]

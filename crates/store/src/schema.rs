@@ -243,5 +243,47 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    api_keys (tenant, key_id) {
+        tenant -> Text,
+        key_id -> Text,
+        principal -> Text,
+        roles -> Text,
+        hash -> Text,
+        label -> Nullable<Text>,
+        created_at -> Text,
+        created_by -> Text,
+        not_before -> Nullable<Text>,
+        expires_at -> Text,
+    }
+}
+
+diesel::table! {
+    api_key_revocations (tenant, key_id, number) {
+        tenant -> Text,
+        key_id -> Text,
+        number -> BigInt,
+        revoked_at -> Text,
+        effective_at -> Text,
+        revoked_by -> Text,
+    }
+}
+
+diesel::table! {
+    security_events (tenant, event_id) {
+        tenant -> Text,
+        event_id -> Text,
+        kind -> Text,
+        code -> Text,
+        route -> Text,
+        principal -> Nullable<Text>,
+        key_id -> Nullable<Text>,
+        address -> Nullable<Text>,
+        first_at -> Text,
+        last_at -> Text,
+        times -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(decisions, resolutions);
 diesel::allow_tables_to_appear_in_same_query!(overrides, log_entries);

@@ -31,7 +31,7 @@ fn every_table_leads_with_the_tenant_and_every_unique_key_has_it() {
     let fixture = Fixture::new();
     drop(fixture.create());
     let tables = tables(&fixture);
-    assert_eq!(tables.len(), 20, "{tables:?}");
+    assert_eq!(tables.len(), 23, "{tables:?}");
     for table in tables {
         let columns = names(&fixture, &format!("SELECT name FROM pragma_table_info('{table}') ORDER BY cid"));
         assert_eq!(columns[0], "tenant", "{table}");
@@ -63,7 +63,11 @@ fn fill(fixture: &Fixture) {
          INSERT INTO verifications VALUES ('acme', 9, 'c-1', '{hash}', 'failed', 1, 0, NULL, 't', 'v');
          INSERT INTO confirmations VALUES ('acme', 9, 'c-1', '{hash}', 'o', 'r', 't', 't', 'b');
          INSERT INTO erasures VALUES ('acme', 1, 'b', NULL, 't', 'r');
-         INSERT INTO erasure_subjects VALUES ('acme', 'c-1', 1, 2);"
+         INSERT INTO erasure_subjects VALUES ('acme', 'c-1', 1, 2);
+         INSERT INTO api_keys VALUES ('acme', '0123456789abcdef', 'p', 'reader', '{hash}', NULL, 't', 'b', NULL, 't');
+         INSERT INTO api_key_revocations VALUES ('acme', '0123456789abcdef', 1, 't', 't', 'b');
+         INSERT INTO security_events VALUES
+           ('acme', '00000000000000000000000000000000', 'role', 'c', 'r', NULL, NULL, NULL, 't', 't', 1);"
     );
     sql(&fixture.path(), &fill).unwrap();
 }
@@ -122,11 +126,16 @@ fn the_head_moves_forward_only_and_entries_begin_at_it() {
 fn the_migrations_can_be_taken_back_while_there_is_nothing() {
     let fixture = Fixture::new();
     drop(fixture.create());
-    let down = include_str!("../../../../migrations/sqlite/2026-11-21-070000_base/down.sql");
-    sql(&fixture.path(), down).unwrap();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations/sqlite");
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut migrations: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    migrations.sort();
+    let run = |path: std::path::PathBuf| {
+        sql(&fixture.path(), &std::fs::read_to_string(path).unwrap()).unwrap();
+    };
+    migrations.iter().rev().for_each(|migration| run(migration.join("down.sql")));
     assert!(tables(&fixture).is_empty());
-    let up = include_str!("../../../../migrations/sqlite/2026-11-21-070000_base/up.sql");
-    sql(&fixture.path(), up).unwrap();
+    migrations.iter().for_each(|migration| run(migration.join("up.sql")));
 }
 
 #[test]

@@ -1,0 +1,3 @@
+DROP TABLE security_events;
+DROP TABLE api_key_revocations;
+DROP TABLE api_keys;
