@@ -17,6 +17,7 @@ use chancery_core::keyring::Role;
 use chancery_core::sigstore::MessageBundle;
 use chancery_core::statement::{BuildIdentity, Environment, Git, Sbom, Statement, Subject};
 use chancery_core::time::Timestamp;
+use chancery_store::Location;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use std::collections::BTreeMap;
@@ -78,6 +79,7 @@ pub(crate) struct TestLog {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) policy_key: SigningKey,
     pub(crate) root_key: SigningKey,
+    location: Location,
     prepared: &'static Prepared,
 }
 
@@ -114,6 +116,18 @@ impl TestLog {
         }))
     }
 
+    /// Two nodes under one clock: folders with the same keys, and one new database on a server. None where there is no
+    /// PostgreSQL.
+    pub(crate) fn on_postgres() -> Option<[Self; 2]> {
+        let location: Location = chancery_tests::postgres::database()?.parse().unwrap();
+        let prepared = prepare(|request| request.database = location.clone());
+        // As long-lived as those that are made once.
+        let prepared: &'static Prepared = Box::leak(Box::new(prepared));
+        let one = Self { location: location.clone(), ..Self::of(prepared) };
+        let other = Self { location, clock: Arc::clone(&one.clock), ..Self::of(prepared) };
+        Some([one, other])
+    }
+
     fn of(prepared: &'static Prepared) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (path, (bytes, mode)) in &prepared.files {
@@ -126,13 +140,15 @@ impl TestLog {
         let clock = TestClock::at(START);
         clock.advance_ms(60_000);
         let (policy_key, root_key) = (prepared.key(KeyName::Policy), prepared.key(KeyName::Root));
-        Self { folder, clock, policy_key, root_key, prepared }
+        let location = folder.path().join("chancery.db").into();
+        Self { folder, clock, policy_key, root_key, location, prepared }
     }
 
     pub(crate) fn home(&self) -> Home {
         Home::new(self.folder.path())
     }
 
+    /// The file, of a log that is in one.
     pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("chancery.db")
     }
@@ -152,9 +168,9 @@ impl TestLog {
     pub(crate) fn options(&self) -> Options {
         Options {
             home: self.home(),
-            database: self.database().into(),
+            database: self.location.clone(),
             keys: self.keys(),
-            tenant: None,
+            tenant: self.location.file().is_none().then(|| "acme".parse().unwrap()),
             environment: Some(self.prepared.environment),
             binary: PROGRAM,
             build: None,

@@ -234,8 +234,13 @@ impl Case {
         if let Some(given) = reject {
             return Some(self.end(ResolutionStatus::Rejected, &self.decision, &[given], at));
         }
-        let needed = usize::try_from(self.rule.quorum).unwrap_or(usize::MAX);
-        if let Some((outcome, agreeing)) = self.agreeing(at).find(|(_, agreeing)| agreeing.len() >= needed) {
+        // Of two outcomes with enough approvals the one counts that had them first.
+        let last = usize::try_from(self.rule.quorum).unwrap_or(usize::MAX).saturating_sub(1);
+        let quorums = self.agreeing(at).filter_map(|(outcome, agreeing)| {
+            let complete = agreeing.get(last)?.index;
+            Some((complete, outcome, agreeing))
+        });
+        if let Some((_, outcome, agreeing)) = quorums.min_by_key(|(complete, ..)| *complete) {
             return Some(self.end(ResolutionStatus::Approved, outcome, &agreeing, at));
         }
         (now >= self.due).then(|| self.end(ResolutionStatus::Expired, &self.decision, &[], at))

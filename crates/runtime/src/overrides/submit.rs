@@ -195,11 +195,7 @@ impl Inner {
         let status = match (&case.resolution, case.ending(now)) {
             (Some(ended), _) => ended.resolution,
             (None, None) => return Ok(()),
-            (None, Some(ending)) => {
-                let status = ending.status;
-                self.end(case, ending)?;
-                status
-            }
+            (None, Some(ending)) => self.end(case, ending, now)?,
         };
         let execution_id = case.execution_id.clone();
         Err(match status {
@@ -267,10 +263,18 @@ impl Inner {
         Ok(Submitted { log, case: self.case(view.record, &view.keyring, now)?, replayed: false })
     }
 
-    /// Logs how a case ends; that somebody else has ended it is as good. Blocks.
-    pub(super) fn end(&self, case: &Case, ending: Ending) -> Result<(), OverrideError> {
+    /// Logs how a case ends, and says how it did: somebody else may have ended it in another way. Blocks.
+    fn end(&self, case: &Case, ending: Ending, now: Timestamp) -> Result<ResolutionStatus, OverrideError> {
+        let status = ending.status;
         match self.store.submit_blocking(self.resolution(case, ending)?) {
-            Ok(_) | Err(SubmitError::Rejected(Rejected::Second { .. })) => Ok(()),
+            Ok(_) => Ok(status),
+            Err(SubmitError::Rejected(Rejected::Second { .. })) => {
+                let view = self.view(&case.execution_id)?;
+                let ended = self.case(view.record, &view.keyring, now)?.resolution;
+                ended
+                    .map(|ended| ended.resolution)
+                    .ok_or_else(|| OverrideError::Busy { execution_id: case.execution_id.clone() })
+            }
             Err(error) => Err(error.into()),
         }
     }

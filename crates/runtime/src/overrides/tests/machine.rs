@@ -1,12 +1,20 @@
-//! Random interleavings: approvals, rejections, retries, races, time, and a process that ends in the middle.
+//! Random interleavings: approvals, rejections, retries, races, time, schedulers, and a process that ends in the
+//! middle; on one node with a file, and on two nodes of one PostgreSQL database.
 //!
-//! Whatever happens, a case has at most one end and never leaves it, what an approver was told to be logged is in the
-//! log, nothing stands behind the end, and an auditor agrees with all of it.
+//! ```text
+//! node 0 ── say, hand in, expire, crash ─┐
+//!                                        ├─► one log: ≤ 1 end, nothing behind it, every signature that was taken
+//! node 1 ── at the same time ────────────┘
+//! ```
+//! Whatever happens, a case has at most one end and never leaves it, nobody is told of another one, what an approver
+//! was told to be logged is in the log and in the export byte for byte, all nodes tell the same, and an auditor and
+//! `fsck` agree with all of it.
 
 use super::world::{World, approval, id, key, rejection};
 use crate::edge::{Entropy, EntropyError};
 use crate::failure::{Cause, Failure as _};
-use crate::overrides::{CaseState, OverrideError, OverrideRequest, Submitted};
+use crate::fsck::FsckRequest;
+use crate::overrides::{CaseState, Expired, OverrideError, OverrideRequest, Submitted};
 use crate::runtime::{Options, Runtime, read_root};
 use crate::testing::TestLog;
 use chancery_core::digest::{RecordId, sha256};
@@ -15,10 +23,12 @@ use chancery_core::key::Signer as _;
 use chancery_core::log::Kind;
 use chancery_store::{OnStep, Step, Store};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
-const CASE: &str = "c-1";
 const NAMES: [&str; 4] = ["ann", "bob", "carl", "ann's other key"];
 const STEPS: [Step; 6] =
     [Step::Taken, Step::Begun, Step::RowInserted, Step::EntryInserted, Step::HeadMoved, Step::Committed];
@@ -30,56 +40,129 @@ enum Answer {
     Reject,
 }
 
-#[derive(Clone, Debug)]
-enum Op {
-    /// Somebody signs and hands in.
+/// What is done at a node.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    /// Somebody asks for a statement, signs it and hands it in.
     Say(usize, Answer),
-    /// Two do so at the same time.
-    Race((usize, Answer), (usize, Answer)),
-    /// What was handed in before is handed in again.
-    Retry(usize),
-    /// Minutes pass.
-    Wait(i64),
+    /// What was signed before is handed in, for the first time or again.
+    HandIn(usize),
     /// The scheduler looks.
     Expire,
-    /// The process ends while it writes what this one hands in.
-    Crash(usize, usize, Answer),
-    /// The process ends between two requests.
-    Restart,
+    /// A millisecond passes.
+    Tick,
 }
 
+#[derive(Clone, Debug)]
+enum Op {
+    /// All of this at the same time, each at its node.
+    Together(Vec<(usize, Act)>),
+    /// The same, while this node ends at a step of writing, and is opened again.
+    Crash(usize, usize, Vec<(usize, Act)>),
+    /// Somebody signs at a node and keeps what they signed.
+    Sign(usize, usize, Answer),
+    /// A node ends between two requests.
+    Restart(usize),
+    /// Minutes pass.
+    Wait(i64),
+    /// It is so many milliseconds after the end of the case's time, if it is not later.
+    ToTheEnd(i64),
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![6 => Just(Answer::Approve), 2 => Just(Answer::Deny), 1 => Just(Answer::Reject)]
+}
+
+fn acts(most: usize) -> impl Strategy<Value = Vec<(usize, Act)>> {
+    let act = prop_oneof![
+        4 => (0..NAMES.len(), answer()).prop_map(|(who, answer)| Act::Say(who, answer)),
+        4 => (0_usize..8).prop_map(Act::HandIn),
+        2 => Just(Act::Expire),
+        1 => Just(Act::Tick),
+    ];
+    proptest::collection::vec((0_usize..2, act), 1..=most)
+}
+
+/// Some sign, this and that happens, and at the end of the time everybody comes at once.
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let who = 0..NAMES.len();
-    let answer = prop_oneof![
-        6 => Just(Answer::Approve),
-        2 => Just(Answer::Deny),
-        1 => Just(Answer::Reject),
-    ];
-    let say = (who.clone(), answer.clone());
+    let sign =
+        || (0_usize..2, 0..NAMES.len(), answer()).prop_map(|(node, who, answer)| Op::Sign(node, who, answer));
     let op = prop_oneof![
-        4 => say.clone().prop_map(|(who, answer)| Op::Say(who, answer)),
-        2 => (say.clone(), say).prop_map(|(one, other)| Op::Race(one, other)),
-        2 => (0_usize..8).prop_map(Op::Retry),
-        2 => (1_i64..40).prop_map(Op::Wait),
-        2 => Just(Op::Expire),
-        2 => (0..STEPS.len(), who, answer).prop_map(|(step, who, answer)| Op::Crash(step, who, answer)),
-        1 => Just(Op::Restart),
+        4 => acts(1).prop_map(Op::Together),
+        3 => acts(3).prop_map(Op::Together),
+        2 => (0_usize..2, 0..STEPS.len(), acts(2)).prop_map(|(node, step, acts)| Op::Crash(node, step, acts)),
+        1 => sign(),
+        1 => (0_usize..2).prop_map(Op::Restart),
+        1 => (1_i64..40).prop_map(Op::Wait),
     ];
-    proptest::collection::vec(op, 1..10)
+    let signs = proptest::collection::vec(sign(), 0..4);
+    let ops = proptest::collection::vec(op, 0..7);
+    (signs, ops, -1_i64..=1, acts(5)).prop_map(|(signs, ops, after, rush)| {
+        let end = [Op::ToTheEnd(after), Op::Together(rush)];
+        signs.into_iter().chain(ops).chain(end).collect()
+    })
+}
+
+struct Signed {
+    envelope: Envelope,
+    /// Somebody was told that it is in the log.
+    told: bool,
+}
+
+/// An act that everything is ready for.
+#[derive(Clone, Copy)]
+enum Job {
+    HandIn(usize),
+    Expire,
+    Tick,
+}
+
+enum Done {
+    HandedIn(usize, Box<Result<Submitted, OverrideError>>),
+    Looked(Result<Expired, OverrideError>),
+    Ticked,
 }
 
 struct Machine {
-    world: World,
-    /// Everything that was ever signed.
-    signed: Vec<Envelope>,
-    /// What approvers were told to be in the log.
-    told: Vec<RecordId>,
+    /// One or more, on one log and under one clock.
+    nodes: Vec<World>,
+    case: String,
+    signed: Vec<Signed>,
+    /// The ends that anybody was told of.
+    heard: Vec<CaseState>,
     end: Option<RecordId>,
 }
 
 impl Machine {
+    fn new(nodes: Vec<World>, case: String) -> Self {
+        nodes[0].refer(&case);
+        Self { nodes, case, signed: Vec::new(), heard: Vec::new(), end: None }
+    }
+
+    fn node(&self, node: usize) -> usize {
+        node % self.nodes.len()
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Together(acts) => self.together(acts, None),
+            Op::Crash(node, step, acts) => self.together(acts, Some((self.node(*node), STEPS[*step]))),
+            Op::Sign(node, who, answer) => {
+                self.sign(self.node(*node), *who, *answer);
+            }
+            Op::Restart(node) => self.reopen(self.node(*node), open),
+            Op::Wait(minutes) => self.nodes[0].log.clock.advance_ms(minutes * 60_000),
+            Op::ToTheEnd(after) => {
+                let due = self.nodes[0].runtime.override_case(&id(&self.case)).unwrap().due;
+                let left = (due.unix_micros() - self.nodes[0].now().unix_micros()) / 1_000 + after;
+                self.nodes[0].log.clock.advance_ms(left.max(0));
+            }
+        }
+        self.check();
+    }
+
     /// Somebody signs; nothing where they are not given a draft, and then the case has to say why.
-    fn sign(&mut self, who: usize, answer: Answer) -> Option<Envelope> {
+    fn sign(&mut self, node: usize, who: usize, answer: Answer) -> Option<usize> {
         let signer = key(NAMES[who]);
         let request = match answer {
             Answer::Approve => approval(),
@@ -87,83 +170,114 @@ impl Machine {
             Answer::Reject => rejection(),
         };
         let request = OverrideRequest { signer: signer.public_key().key_id().clone(), ..request };
-        match self.world.runtime.override_statement(&id(CASE), request) {
+        match self.nodes[node].runtime.override_statement(&id(&self.case), request) {
             Ok(draft) => {
                 let envelope = Envelope::sign(IN_TOTO, draft.payload.0, &signer).unwrap();
-                self.signed.push(envelope.clone());
-                Some(envelope)
+                self.signed.push(Signed { envelope, told: false });
+                Some(self.signed.len() - 1)
             }
             Err(error) => {
-                expected(&error);
+                self.refused(&error);
                 None
             }
         }
     }
 
-    fn heard(&mut self, envelope: &Envelope, result: Result<Submitted, OverrideError>) {
-        match result {
-            Ok(submitted) => {
-                assert!(submitted.case.overrides.iter().any(|given| given.record_id == envelope.record_id()));
-                self.told.push(envelope.record_id());
-            }
-            Err(error) => expected(&error),
+    fn job(&mut self, node: usize, act: Act) -> Option<Job> {
+        match act {
+            Act::Say(who, answer) => self.sign(node, who, answer).map(Job::HandIn),
+            Act::HandIn(which) => which.checked_rem(self.signed.len()).map(Job::HandIn),
+            Act::Expire => Some(Job::Expire),
+            Act::Tick => Some(Job::Tick),
         }
     }
 
-    fn apply(mut self, op: &Op) -> Self {
-        match *op {
-            Op::Say(who, answer) => {
-                if let Some(envelope) = self.sign(who, answer) {
-                    let result = self.world.submit(CASE, &envelope);
-                    self.heard(&envelope, result);
-                }
-            }
-            Op::Race(one, other) => {
-                let both = [one, other].map(|(who, answer)| self.sign(who, answer));
-                let world = &self.world;
-                let results = std::thread::scope(|scope| {
-                    let submit = |envelope: Option<Envelope>| {
-                        scope
-                            .spawn(move || envelope.map(|envelope| (world.submit(CASE, &envelope), envelope)))
-                    };
-                    both.map(submit).map(|thread| thread.join().unwrap())
-                });
-                for (result, envelope) in results.into_iter().flatten() {
-                    self.heard(&envelope, result);
-                }
-            }
-            Op::Retry(which) => {
-                if let Some(envelope) = self.signed.get(which).cloned() {
-                    let result = self.world.submit(CASE, &envelope);
-                    let told = self.told.contains(&envelope.record_id());
-                    assert!(!told || result.as_ref().is_ok_and(|submitted| submitted.replayed), "{result:?}");
-                    self.heard(&envelope, result);
-                }
-            }
-            Op::Wait(minutes) => self.world.log.clock.advance_ms(minutes * 60_000),
-            Op::Expire => {
-                self.world.runtime.expire_due().unwrap();
-            }
-            Op::Crash(step, who, answer) => {
-                if let Some(envelope) = self.sign(who, answer) {
-                    self.world = self.world.reopen(|log| failing(log, STEPS[step]));
-                    match self.world.submit(CASE, &envelope) {
-                        // Not the one who was asked to wait for the writer: judged before.
-                        Err(error) if error.whose() != Cause::Unavailable => expected(&error),
-                        Err(_) => {}
-                        Ok(_) => self.told.push(envelope.record_id()),
-                    }
-                    self.world = self.world.reopen(|log| Runtime::open(options(log)).unwrap());
-                }
-            }
-            Op::Restart => self.world = self.world.reopen(|log| Runtime::open(options(log)).unwrap()),
+    fn together(&mut self, acts: &[(usize, Act)], crash: Option<(usize, Step)>) {
+        let mut jobs = Vec::new();
+        for (node, act) in acts {
+            let node = self.node(*node);
+            jobs.extend(self.job(node, *act).map(|job| (node, job)));
         }
-        self.check();
-        self
+        if let Some((node, step)) = crash {
+            self.reopen(node, |log| failing(log, step));
+        }
+        let told: Vec<bool> = self.signed.iter().map(|signed| signed.told).collect();
+        let machine = &*self;
+        let done: Vec<(usize, Done)> = thread::scope(|scope| {
+            let begin = |(node, job): (usize, Job)| (node, scope.spawn(move || machine.perform(node, job)));
+            let threads: Vec<_> = jobs.into_iter().map(begin).collect();
+            threads.into_iter().map(|(node, thread)| (node, thread.join().unwrap())).collect()
+        });
+        for (node, done) in done {
+            // Of the node that failed nobody needs an answer; what it was asked may have been done all the same.
+            let may_fail = |error: &OverrideError| {
+                crash.is_some_and(|(failing, _)| failing == node) && error.whose() == Cause::Unavailable
+            };
+            match done {
+                Done::Ticked | Done::Looked(Ok(_)) => {}
+                Done::Looked(Err(error)) => assert!(may_fail(&error), "{error:?}"),
+                Done::HandedIn(which, result) => match *result {
+                    Ok(submitted) => {
+                        assert!(submitted.replayed || !told[which], "the same was logged twice");
+                        self.accepted(which, &submitted);
+                    }
+                    Err(error) if may_fail(&error) => {}
+                    Err(error) => {
+                        assert!(!told[which], "what is in the log was refused: {error:?}");
+                        self.refused(&error);
+                    }
+                },
+            }
+        }
+        if let Some((node, _)) = crash {
+            self.reopen(node, open);
+        }
+    }
+
+    fn perform(&self, node: usize, job: Job) -> Done {
+        let world = &self.nodes[node];
+        match job {
+            Job::HandIn(which) => {
+                let result = world.submit(&self.case, &self.signed[which].envelope);
+                Done::HandedIn(which, Box::new(result))
+            }
+            Job::Expire => Done::Looked(world.runtime.expire_due()),
+            Job::Tick => {
+                world.log.clock.advance_ms(1);
+                Done::Ticked
+            }
+        }
+    }
+
+    fn accepted(&mut self, which: usize, submitted: &Submitted) {
+        let signed = &mut self.signed[which];
+        let record = signed.envelope.record_id();
+        assert!(submitted.case.overrides.iter().any(|given| given.record_id == record));
+        signed.told = true;
+        self.heard.extend(Some(submitted.case.state).filter(|state| *state != CaseState::Pending));
+    }
+
+    /// What approvers may be refused for here, none of which is the server's fault.
+    #[track_caller]
+    fn refused(&mut self, error: &OverrideError) {
+        match error {
+            OverrideError::Resolved { status, .. } => self.heard.push((*status).into()),
+            OverrideError::Expired { .. } => self.heard.push(CaseState::Expired),
+            other => assert_eq!(other.code(), "override.approver_twice", "{other:?}"),
+        }
+    }
+
+    /// The process of a node ends, and another one is there on the same log.
+    fn reopen(&mut self, node: usize, open: impl FnOnce(&TestLog) -> Runtime) {
+        let World { log, runtime } = self.nodes.remove(node);
+        drop(runtime);
+        let runtime = open(&log);
+        self.nodes.insert(node, World { log, runtime });
     }
 
     fn check(&mut self) {
-        let entries = self.world.runtime.records().entries_about(&id(CASE)).unwrap();
+        let entries = self.nodes[0].runtime.records().entries_about(&id(&self.case)).unwrap();
+        let case = self.nodes[0].runtime.override_case(&id(&self.case)).unwrap();
         let ends: Vec<_> = entries.iter().filter(|entry| entry.kind == Kind::Resolution).collect();
         assert!(ends.len() <= 1, "two terminal states");
         if let Some(end) = self.end {
@@ -173,11 +287,61 @@ impl Machine {
             self.end = Some(end.record_id);
             assert_eq!(entries.last().map(|entry| entry.index), Some(end.index), "something behind the end");
         }
-        for told in &self.told {
-            assert!(entries.iter().any(|entry| entry.record_id == *told), "a signature was lost");
-        }
-        let case = self.world.runtime.override_case(&id(CASE)).unwrap();
         assert_eq!(case.state == CaseState::Pending, self.end.is_none());
+        let heard = &self.heard;
+        assert!(heard.iter().all(|heard| *heard == case.state), "told {heard:?}, and it is {:?}", case.state);
+        for Signed { envelope, .. } in self.signed.iter().filter(|signed| signed.told) {
+            let there = |entry: &&chancery_store::Entry| entry.record_id == envelope.record_id();
+            let entry = entries.iter().find(there).expect("a signature was lost");
+            assert_eq!((&entry.payload, &entry.signatures), (&envelope.payload.0, &envelope.signatures));
+        }
+        for other in &self.nodes[1..] {
+            let (told, theirs) =
+                (other.runtime.records(), other.runtime.override_case(&id(&self.case)).unwrap());
+            let records = |entries: &[chancery_store::Entry]| -> Vec<_> {
+                entries.iter().map(|entry| (entry.index, entry.kind, entry.record_id)).collect()
+            };
+            assert_eq!(records(&told.entries_about(&id(&self.case)).unwrap()), records(&entries));
+            assert_eq!(serde_json::to_value(&theirs).unwrap(), serde_json::to_value(&case).unwrap());
+        }
+    }
+
+    /// Everything is handed in again, time passes, and every case has its end.
+    fn finish(mut self) {
+        for again in 0..self.signed.len() {
+            self.apply(&Op::Together(vec![(again, Act::HandIn(again))]));
+        }
+        self.apply(&Op::Wait(61));
+        let all = 0..self.nodes.len();
+        all.clone().for_each(|node| self.reopen(node, open));
+        self.apply(&Op::Together(all.map(|node| (node, Act::Expire)).collect()));
+        assert!(self.end.is_some(), "the case never ended");
+
+        let files: Vec<Vec<u8>> = self.nodes.iter().map(World::exported).collect();
+        assert!(files.iter().all(|file| *file == files[0]), "two nodes export two logs");
+        let report = self.nodes[0].judged(&files[0]);
+        assert_eq!((report.counts.resolutions, report.counts.cases_open), (report.counts.decisions, 0));
+        let exported: Vec<Envelope> = files[0]
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap())
+            .filter(|line| line["kind"] == "override")
+            .map(|line| serde_json::from_value(line["envelope"].clone()).unwrap())
+            .collect();
+        for Signed { envelope, .. } in self.signed.iter().filter(|signed| signed.told) {
+            assert!(exported.contains(envelope), "a signature is not in the export");
+        }
+        for node in &self.nodes {
+            let (home, keys) = (node.log.home(), node.log.keys());
+            let request = FsckRequest {
+                root: node.runtime.root_pub(),
+                keys: Some(&keys),
+                checkpoint: Some(home.checkpoint()),
+                full: true,
+            };
+            let report = node.runtime.records().fsck(&request, |_, _| {}).unwrap();
+            assert!(report.is_clean() && report.left_out.is_empty(), "{report:?}");
+        }
     }
 }
 
@@ -198,6 +362,10 @@ fn options(log: &TestLog) -> Options {
     Options { entropy: Arc::new(Chance), ..log.options() }
 }
 
+fn open(log: &TestLog) -> Runtime {
+    Runtime::open(options(log)).unwrap()
+}
+
 /// A runtime whose log writer fails at `step`, once.
 fn failing(log: &TestLog, step: Step) -> Runtime {
     let options = options(log);
@@ -207,51 +375,46 @@ fn failing(log: &TestLog, step: Step) -> Runtime {
     store_options.hook = Some(Arc::new(move |at: Step| {
         if at == step && armed.swap(false, Ordering::Relaxed) { OnStep::Fail } else { OnStep::Go }
     }));
-    let store = Store::open_at(&options.database, None, store_options).unwrap();
+    let store = Store::open_at(&options.database, options.tenant.as_ref(), store_options).unwrap();
     let root = read_root(options.home.root_pub()).unwrap();
     Runtime::assemble(store, root, options).unwrap()
 }
 
-/// The failures that approvers may meet here, none of which is the server's fault.
-#[track_caller]
-fn expected(error: &OverrideError) {
-    let codes = [
-        "override.resolved",
-        "override.expired",
-        "override.approver_twice",
-        "override.lapsed",
-        "override.issued_early",
-    ];
-    assert!(codes.contains(&error.code()), "{error:?}");
-}
-
-impl World {
-    /// Another process on the same log.
-    fn reopen(self, open: impl FnOnce(&TestLog) -> Runtime) -> Self {
-        let Self { log, runtime } = self;
-        drop(runtime);
-        let runtime = open(&log);
-        Self { log, runtime }
+/// Runs `cases` random machines, each on the nodes and the case that `begin` gives.
+fn run(cases: u32, begin: impl Fn() -> (Vec<World>, String)) {
+    let config = ProptestConfig {
+        cases,
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let ran = TestRunner::new(config).run(&ops(), |ops| {
+        let (nodes, case) = begin();
+        let mut machine = Machine::new(nodes, case);
+        ops.iter().for_each(|op| machine.apply(op));
+        machine.finish();
+        Ok(())
+    });
+    if let Err(error) = ran {
+        panic!("{error}");
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+#[test]
+fn a_case_has_one_end_and_loses_no_signature() {
+    run(16, || (vec![World::new()], "c-1".to_owned()));
+}
 
-    #[test]
-    fn a_case_has_one_end_and_loses_no_signature(ops in ops()) {
-        let world = World::new();
-        world.refer(CASE);
-        let mut machine = Machine { world, signed: Vec::new(), told: Vec::new(), end: None };
-        for op in &ops {
-            machine = machine.apply(op);
-        }
-        for again in 0..machine.signed.len() {
-            machine = machine.apply(&Op::Retry(again));
-        }
-        machine = machine.apply(&Op::Wait(61)).apply(&Op::Restart).apply(&Op::Expire);
-        prop_assert!(machine.end.is_some(), "the case never ended");
-        let report = machine.world.verified();
-        prop_assert_eq!((report.counts.resolutions, report.counts.cases_open), (1, 0));
-    }
+/// Every machine is a case of one log: making a log takes longer than all that happens to a case.
+#[test]
+fn two_nodes_on_one_database_give_a_case_one_end() {
+    let Some(logs) = TestLog::on_postgres() else { return };
+    let logs = logs.map(Arc::new);
+    drop(World::of(Arc::clone(&logs[0])));
+    let number = Cell::new(0);
+    run(16, || {
+        number.set(number.get() + 1);
+        let node = |log: &Arc<TestLog>| World { log: Arc::clone(log), runtime: open(log) };
+        (logs.iter().map(node).collect(), format!("c-{}", number.get()))
+    });
 }

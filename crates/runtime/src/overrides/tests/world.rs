@@ -15,6 +15,7 @@ use chancery_core::statement::{Override, OverrideResolution, Statement};
 use chancery_core::time::Timestamp;
 use chancery_store::{Body, NewEntry, NewKeyring};
 use chancery_verify::{Ask, Part, Report, Verdict, Without};
+use std::sync::Arc;
 
 pub(super) const HOUR_MS: i64 = 3_600_000;
 
@@ -30,7 +31,7 @@ const APPROVERS: [(&str, &str, &[&str]); 7] = [
 ];
 
 pub(super) struct World {
-    pub(super) log: TestLog,
+    pub(super) log: Arc<TestLog>,
     pub(super) runtime: Runtime,
 }
 
@@ -44,7 +45,11 @@ pub(super) fn id(text: &str) -> ExecutionId {
 
 impl World {
     pub(super) fn new() -> Self {
-        let log = TestLog::new();
+        Self::of(TestLog::new().into())
+    }
+
+    /// A log that is prepared and has nothing of this in it yet.
+    pub(super) fn of(log: Arc<TestLog>) -> Self {
         let runtime = log.open();
         let world = Self { log, runtime };
         let now = world.now();
@@ -55,7 +60,7 @@ impl World {
                 roles: roles.iter().map(|role| role.parse::<Role>().unwrap()).collect(),
                 subject: (*subject).to_owned(),
                 valid_from: now.checked_add_ms(-HOUR_MS).unwrap(),
-                valid_until: now.checked_add_ms(1_000 * HOUR_MS).unwrap(),
+                valid_until: now.checked_add_ms(10_000 * HOUR_MS).unwrap(),
             }));
         });
         world.rule("2.0.0", |manifest| {
@@ -158,15 +163,24 @@ impl World {
 
     /// Exports everything, and lets an auditor judge it.
     pub(super) fn verified(&self) -> Report {
+        self.judged(&self.exported())
+    }
+
+    pub(super) fn exported(&self) -> Vec<u8> {
         let mut file = Vec::new();
         let whole = ExportRequest { selection: Selection::Complete, disclosure: Disclosure::Full };
         self.runtime.export(&whole, &mut file).unwrap();
+        file
+    }
+
+    /// What an auditor says to a file.
+    pub(super) fn judged(&self, file: &[u8]) -> Report {
         let ask = Ask {
             environment: chancery_verify::Environment::Test,
             without: Without::new([Part::Build]),
             ..Ask::default()
         };
-        let report = chancery_verify::verify(&file[..], Some(&self.runtime.root_pub().to_string()), &ask);
+        let report = chancery_verify::verify(file, Some(&self.runtime.root_pub().to_string()), &ask);
         assert_eq!(report.verdict, Verdict::Verified, "{report}");
         report
     }
