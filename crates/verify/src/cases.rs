@@ -6,7 +6,7 @@
 //! └─ case opens                                              └─ case ends, and is forgotten
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chancery_core::digest::RecordId;
 use chancery_core::ids::EntityUid;
@@ -247,6 +247,10 @@ impl Case<'_> {
         if self.answers.iter().any(|answer| answer.resolution == OverrideResolution::Reject) {
             findings.fail(check, "the case was approved although an approver had rejected it");
         }
+        let first = quorum(self.answers, predicate).filter(|outcome| *outcome != predicate.final_outcome);
+        if let Some(outcome) = first {
+            findings.fail(check, format!("enough approvers had approved `{outcome}` before"));
+        }
         let good: Vec<&Answer> =
             counted.iter().filter(|answer| answer.counts && agrees(answer)).copied().collect();
         let distinct = distinct(&good);
@@ -262,12 +266,25 @@ impl Case<'_> {
     }
 
     fn rejected(&self, predicate: &Resolution, findings: &mut Findings) {
-        let counted = self.counted(predicate, findings);
-        let rejects: Vec<&Answer> =
-            counted.into_iter().filter(|answer| answer.resolution == OverrideResolution::Reject).collect();
+        let check = CheckId::Resolution;
+        let rejects: Vec<&Answer> = self
+            .counted(predicate, findings)
+            .into_iter()
+            .filter(|answer| answer.resolution == OverrideResolution::Reject)
+            .collect();
         findings.require(CheckId::OverrideQuorum, rejects.iter().any(|answer| answer.counts), || {
             "no rejection that can be counted is among the overrides".to_owned()
         });
+        if predicate.overrides.len() > 1 {
+            let reason = "one rejection ends a case by itself, and other overrides are counted with it";
+            findings.fail(check, reason);
+        }
+        // The log's order decides: what enough approvers had approved cannot be rejected any more.
+        let rejected = |answer: &Answer| rejects.iter().any(|reject| reject.record == answer.record);
+        let before = self.answers.iter().position(rejected).and_then(|at| self.answers.get(..at));
+        if let Some(outcome) = before.and_then(|before| quorum(before, predicate)) {
+            findings.fail(check, format!("enough approvers had approved `{outcome}` before it was rejected"));
+        }
         in_time(&rejects, predicate, findings);
         self.own_outcome(predicate, findings);
     }
@@ -284,26 +301,10 @@ impl Case<'_> {
         {
             findings.fail(check, "the case was ended as expired although an approver had rejected it");
         }
-        if self.had_quorum(predicate) {
+        if quorum(self.answers, predicate).is_some() {
             findings.fail(check, "the case was ended as expired although enough approvers had approved it");
         }
         self.own_outcome(predicate, findings);
-    }
-
-    /// Whether enough approvals of one outcome still stood when the case was ended.
-    fn had_quorum(&self, predicate: &Resolution) -> bool {
-        let needed = usize::try_from(predicate.rule.quorum).unwrap_or(usize::MAX);
-        let stands = |answer: &&Answer| {
-            answer.counts
-                && answer.resolution == OverrideResolution::Approve
-                && predicate.resolved_at < answer.expires_at
-        };
-        let standing: Vec<&Answer> = self.answers.iter().filter(stands).collect();
-        standing.iter().any(|one| {
-            let same: Vec<&Answer> =
-                standing.iter().filter(|other| other.outcome == one.outcome).copied().collect();
-            distinct(&same) >= needed
-        })
     }
 
     fn own_outcome(&self, predicate: &Resolution, findings: &mut Findings) {
@@ -317,15 +318,49 @@ impl Case<'_> {
     }
 }
 
-/// How many approvers there are: both name and key have to be new for one more.
-fn distinct(answers: &[&Answer]) -> usize {
-    let mut seen: Vec<&Answer> = Vec::new();
-    for answer in answers {
-        if !seen.iter().any(|other| other.approver == answer.approver || other.key == answer.key) {
-            seen.push(answer);
+/// The outcome that enough of these answers approve, the first in order of the log, by approvals that still stood when
+/// the case was ended.
+fn quorum<'a>(answers: &'a [Answer], predicate: &Resolution) -> Option<&'a str> {
+    let needed = usize::try_from(predicate.rule.quorum).unwrap_or(usize::MAX);
+    let stands = |answer: &&Answer| {
+        answer.counts
+            && answer.resolution == OverrideResolution::Approve
+            && predicate.resolved_at < answer.expires_at
+    };
+    let mut agreeing: HashMap<&str, Approvers<'_>> = HashMap::new();
+    answers.iter().filter(stands).find_map(|answer| {
+        let outcome = answer.outcome.as_deref()?;
+        let approvers = agreeing.entry(outcome).or_default();
+        approvers.add(answer);
+        (approvers.len() >= needed).then_some(outcome)
+    })
+}
+
+/// Distinct approvers: both name and key have to be new for one more.
+#[derive(Default)]
+struct Approvers<'a> {
+    names: HashSet<&'a str>,
+    keys: HashSet<&'a KeyId>,
+}
+
+impl<'a> Approvers<'a> {
+    fn add(&mut self, answer: &'a Answer) {
+        if !self.names.contains(answer.approver.as_str()) && !self.keys.contains(&answer.key) {
+            self.names.insert(&answer.approver);
+            self.keys.insert(&answer.key);
         }
     }
-    seen.len()
+
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+/// How many approvers there are.
+fn distinct(answers: &[&Answer]) -> usize {
+    let mut approvers = Approvers::default();
+    answers.iter().for_each(|answer| approvers.add(answer));
+    approvers.len()
 }
 
 /// Every override that was counted was there, and still stood, when the case was resolved.

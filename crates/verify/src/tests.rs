@@ -8,6 +8,7 @@ use crate::{Ask, Report, verify};
 mod builds;
 mod bytes;
 mod keys;
+mod resolutions;
 mod rules;
 mod vectors;
 mod world;
