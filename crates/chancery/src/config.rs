@@ -66,6 +66,8 @@ pub struct Config {
     pub drain_timeout_ms: u64,
     /// Connections at the same time (1 to 65,536); further ones wait.
     pub connections_max: u32,
+    /// How long a stopping server says that it is not ready and still takes connections, in milliseconds (0 to 600,000).
+    pub drain_delay_ms: u64,
     /// `text` or `json`: the form of log lines on stderr.
     pub log_format: LogFormat,
 }
@@ -99,12 +101,13 @@ drain_timeout_ms = 20000
 connections_max = 1024
 log_format = "text"
 "#;
+drain_delay_ms = 0
 
 /// A number's key, how to get it, and the least and the greatest that it may be.
 type Range = (&'static str, fn(&Config) -> u64, u64, u64);
 
 /// Numbers and what they may be.
-const RANGES: [Range; 6] = [
+const RANGES: [Range; 7] = [
     ("override_interval_ms", |c| c.override_interval_ms, 50, 60_000),
     ("checkpoint_interval_ms", |c| c.checkpoint_interval_ms, 50, 60_000),
     ("request_timeout_ms", |c| c.request_timeout_ms, 100, 600_000),
@@ -113,6 +116,7 @@ const RANGES: [Range; 6] = [
     ("connections_max", |c| u64::from(c.connections_max), 1, 65_536),
 ];
 
+    ("drain_delay_ms", |c| c.drain_delay_ms, 0, 600_000),
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

@@ -32,7 +32,7 @@ use chancery_core::key::Signer;
 use chancery_core::keyring::{Keyring, Role};
 use chancery_core::merkle::Frontier;
 use chancery_core::time::Timestamp;
-use chancery_store::{Head, Settings, Store, StoreError, StoredCheckpoint};
+use chancery_store::{Head, Settings, Store, StoredCheckpoint};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 

@@ -9,6 +9,7 @@ mod decide;
 mod decision;
 mod demo;
 mod doctor;
+mod duties;
 mod export;
 mod failure;
 mod folder;

@@ -3,8 +3,6 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::Duration;
 
 use chancery_core::statement::Environment;
@@ -14,12 +12,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::failure::chain;
+use super::duties::Duties;
 use super::open::Home;
 use super::stderr::{Flush, Lines};
 use super::tenants::{self, Opened};
 use super::{Exit, Failure};
 use crate::config::{Config, LogFormat};
+use crate::http::drain::{Drain, Phase};
 use crate::http::serve::{Limits, serve};
 use crate::http::{self, Authentication, State, operator_router, router};
 
@@ -68,29 +67,11 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
         .enable_all()
         .build()
         .map_err(|error| Failure::system("cannot start the server's threads", &error))?;
-    let publisher = {
-        let interval = Duration::from_millis(config.checkpoint_interval_ms);
-        Periodic::start("checkpoints", interval, runtimes.clone(), |runtime| {
-            if let Err(error) = runtime.publish_checkpoint() {
-                let tenant = &runtime.settings().tenant;
-                tracing::error!(%tenant, error = chain(&error), "no checkpoint could be signed");
-            }
-        })?
-    };
-    let expirer = {
-        let interval = Duration::from_millis(config.override_interval_ms);
-        Periodic::start("overrides", interval, runtimes.clone(), |runtime| {
-            if let Err(error) = runtime.expire_due() {
-                let tenant = &runtime.settings().tenant;
-                tracing::error!(%tenant, error = chain(&error), "override cases could not be ended");
-            }
-        })?
-    };
+    let duties = Duties::start(&config, &runtimes, &holder(home)?)?;
     let served = reactor.block_on(listen(&config, opened, home.edge.clock.clone(), metrics, authentication));
     // Whatever still runs holds the log; it has to be gone before the last checkpoint, and before the log closes.
     reactor.shutdown_timeout(Duration::from_secs(5));
-    expirer.stop();
-    publisher.stop();
+    duties.stop();
     served?;
     // The others are not kept from a last checkpoint by one that cannot be signed.
     let finished: Vec<_> = runtimes.iter().map(|runtime| home.finish(runtime)).collect();
@@ -139,11 +120,7 @@ async fn listen(
     };
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
-    let (stop, stopped) = tokio::sync::watch::channel(());
-    let until = |mut stopped: tokio::sync::watch::Receiver<()>| async move {
-        // An error means that the sender is gone, which is the same.
-        let _ = stopped.changed().await;
-    };
+    let drain = Drain::default();
     tracing::info!(api = shown(&api), operator = shown(&operator), "listening");
     tracing::warn!("started with --dev: nobody is asked who they are, and every attestation says \"test\"");
     let signals = async {
@@ -151,14 +128,23 @@ async fn listen(
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping: no new connections, waiting for requests under way");
-        drop(stop);
+        tracing::info!("stopping: not ready any more");
+        drain.advance(Phase::Leaving);
+        tokio::time::sleep(Duration::from_millis(config.drain_delay_ms)).await;
+        tracing::info!("no new connections, waiting for requests under way");
+        drain.advance(Phase::Closed);
     };
-    tokio::join!(
-        serve(api, router(state.clone()), limits, until(stopped.clone())),
-        serve(operator, operator_router(state), limits, until(stopped)),
-        signals,
-    );
+    let (gone, api_gone) = tokio::sync::oneshot::channel::<()>();
+    let api = async {
+        serve(api, router(state.clone()), limits, &drain, drain.reached(Phase::Closed)).await;
+        drop(gone);
+    };
+    // The operator's port says that the server is not ready for as long as the other one is answered on.
+    let api_gone = async {
+        // An error means that the sender is gone, which is what is waited for.
+        let _ = api_gone.await;
+    };
+    tokio::join!(api, serve(operator, operator_router(state.clone()), limits, &drain, api_gone), signals);
     Ok(())
 }
 
@@ -166,39 +152,10 @@ fn no_signals(error: std::io::Error) -> Failure {
     Failure::system("cannot listen to signals", &error)
 }
 
-/// A thread that does something for every tenant again and again, so that no request waits for it.
-struct Periodic {
-    stop: mpsc::Sender<()>,
-    thread: thread::JoinHandle<()>,
-}
-
-impl Periodic {
-    fn start(
-        name: &'static str,
-        interval: Duration,
-        runtimes: Vec<Runtime>,
-        work: impl Fn(&Runtime) + Send + 'static,
-    ) -> Result<Self, Failure> {
-        let (stop, stopped) = mpsc::channel();
-        let work = move || {
-            loop {
-                runtimes.iter().for_each(&work);
-                if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
-                    return;
-                }
-            }
-        };
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
-        let thread = thread.map_err(|error| Failure::system("cannot start a thread", &error))?;
-        Ok(Self { stop, thread })
-    }
-
-    fn stop(self) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
-            tracing::error!("a thread of the server had failed");
-        }
-    }
+/// A name for this process that no other has: where it runs, and something random.
+fn holder(home: &Home<'_>) -> Result<String, Failure> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Ok(format!("{} {} {}", host.trim(), std::process::id(), home.random_hex()?))
 }
 
 /// Log lines go to stderr; `RUST_LOG` chooses which (default: info).

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::access::{Identity, Tenant};
 use super::body::{self, BodyReader, REQUEST_BYTES_MAX};
+use super::drain::{Drain, Stopping};
 use super::error::Problem;
 use super::parameters::Query;
 use super::stream::{self, Form};
@@ -28,7 +29,8 @@ use crate::lines::Lines;
 ///
 /// Each line is a request as for `POST /v1/decisions`, at most 256 KiB; each line of the answer is that request's
 /// answer, or a problem document with the number of its `line`. An empty line is a bad line. A line that is refused
-/// takes no other line with it. When the input breaks off, a last problem says so.
+/// takes no other line with it. When the input breaks off, a last problem says so; and so does a server that stops before
+/// the end of the input (`server.stopping`): send the lines after the answered ones again, elsewhere.
 /// With `mark_replayed=true` an answer that was given before has `"replayed": true` besides.
 #[utoipa::path(
     post, path = "/v1/decisions:batch", operation_id = "decideBatch", tag = "decisions",
@@ -47,7 +49,8 @@ pub(super) async fn batch(
     let mark: bool = query.parsed("mark_replayed", "`true` or `false`").unwrap_or_default();
     query.finish()?;
     body::check_type(request.headers(), body::NDJSON)?;
-    let reader = BodyReader::new(request.into_body(), tenant.request_timeout());
+    let drain = request.extensions().get::<Drain>().cloned().unwrap_or_default();
+    let reader = BodyReader::until_cut(request.into_body(), tenant.request_timeout(), drain);
     let form = Form { kind: "batch", content_type: "application/x-ndjson", file_name: None };
     let name = tenant.name().clone();
     stream::begin(&tenant, form, move |runtime, sink| {
@@ -114,6 +117,11 @@ fn problem(error: BatchError) -> Problem {
         ),
         BatchError::Input(_) => Problem::new(
             StatusCode::BAD_REQUEST,
+        BatchError::Input(error) if error.get_ref().is_some_and(|why| why.is::<Stopping>()) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "server.stopping",
+            "the server is stopping; the lines before this one are answered, send the others again",
+        ),
             "request.body",
             "the input broke off; the lines before this one are answered",
         ),

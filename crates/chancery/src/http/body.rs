@@ -14,6 +14,7 @@ use chancery_runtime::Fault;
 use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 
+use super::drain::{Drain, Phase, Stopping};
 use super::error::Problem;
 
 /// A JSON request.
@@ -136,17 +137,30 @@ pub(super) struct BodyReader {
 impl BodyReader {
     /// Begins to read. At most a few frames are taken before somebody wants them.
     pub(super) fn new(body: Body, silence_max: Duration) -> Self {
+        Self::until_cut(body, silence_max, Drain::default())
+    }
+
+    /// The same, but when `drain` comes to its cut the body ends with the error [`Stopping`].
+    pub(super) fn until_cut(body: Body, silence_max: Duration, drain: Drain) -> Self {
         let (sender, frames) = mpsc::channel(FRAMES_MAX);
-        tokio::spawn(pump(body, silence_max, sender));
+        tokio::spawn(pump(body, silence_max, sender, drain));
         Self { frames, frame: Bytes::new() }
     }
 }
 
-async fn pump(mut body: Body, silence_max: Duration, frames: mpsc::Sender<io::Result<Bytes>>) {
+async fn pump(mut body: Body, silence_max: Duration, frames: mpsc::Sender<io::Result<Bytes>>, drain: Drain) {
     loop {
         // Waiting for room comes first: a consumer that is slow is no silence of the client.
         let Ok(room) = frames.reserve().await else { return };
-        let frame = match tokio::time::timeout(silence_max, body.frame()).await {
+        let came = tokio::select! {
+            biased;
+            () = drain.reached(Phase::Cut) => {
+                room.send(Err(io::Error::other(Stopping)));
+                return;
+            }
+            came = tokio::time::timeout(silence_max, body.frame()) => came,
+        };
+        let frame = match came {
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
             Ok(None) => return,
             Ok(Some(Err(error))) => Err(io::Error::other(error)),

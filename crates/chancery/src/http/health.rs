@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use axum::Extension;
 use axum::extract::State as Extract;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,6 +13,7 @@ use chancery_runtime::{Location, OpenError, Runtime};
 use serde::Serialize;
 
 use super::decisions::json;
+use super::drain::{Drain, Phase};
 use super::error::{Problem, chain};
 use super::metrics;
 use super::state::State;
@@ -53,9 +55,16 @@ struct Check {
 
 /// Whether a decision that came now could be made and recorded, for each tenant, with what stands in the way.
 ///
-/// 503 where no tenant's could be. Where some could, 200 with `degraded`: one tenant's expired key must not take the
+/// 503 where no tenant's could be, or the server is stopping. Where some could, 200 with `degraded`: one tenant's expired key must not take the
 /// others off the network.
-pub(super) async fn readyz(Extract(state): Extract<State>) -> Result<Response, Problem> {
+pub(super) async fn readyz(
+    Extract(state): Extract<State>,
+    drain: Option<Extension<Drain>>,
+) -> Result<Response, Problem> {
+    if drain.is_some_and(|Extension(drain)| drain.phase() > Phase::Serving) {
+        let stopping = Readiness { status: "stopping", checks: Vec::new() };
+        return json(StatusCode::SERVICE_UNAVAILABLE, &stopping);
+    }
     let now = state.clock().now();
     let (mut all, mut ready) = (Vec::new(), Vec::new());
     for tenant in state.tenants().all() {

@@ -17,6 +17,7 @@ mod body;
 mod build;
 mod confirmation;
 mod decisions;
+pub mod drain;
 pub mod error;
 mod explanation;
 mod export;

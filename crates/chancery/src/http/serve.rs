@@ -1,21 +1,33 @@
 //! Accepting connections: header time-outs, a limit on how many at once, and a graceful end.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Version, header};
+use axum::middleware::{self, Next};
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use super::drain::{Drain, Phase};
 
 /// Bytes of a request's head that are buffered before it is refused.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Requests at the same time on one HTTP/2 connection.
 const HTTP2_STREAMS_MAX: u32 = 256;
+
+/// How long a connection that was just taken has to begin its request, once nothing listens any more.
+const LINGER: Duration = Duration::from_millis(100);
+/// How long the ends of what was cut may take.
+const CUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How connections are kept.
 #[derive(Clone, Copy, Debug)]
@@ -30,18 +42,21 @@ pub struct Limits {
 
 /// Serves `router` on `listener` until `stop` is ready, then lets requests under way finish.
 ///
-/// Idle connections are closed at once when it stops; busy ones after their answer, or when the drain time is over.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: impl Future<Output = ()>) {
+/// From the time that `drain` says so every answer ends its connection. When it stops, connections that wait in the
+/// listener's queue are still served; idle ones are closed, busy ones after their answer. When the drain time is over,
+/// `drain` is told so, and what goes on all the same is cut off.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    drain: &Drain,
+    stop: impl Future<Output = ()>,
+) {
     let builder = connection_builder(limits);
+    let router = router.layer(middleware::from_fn(send_elsewhere)).layer(Extension(drain.clone()));
     let permits = Arc::new(Semaphore::new(usize::try_from(limits.connections_max).unwrap_or(usize::MAX)));
     let graceful = GracefulShutdown::new();
-    tokio::pin!(stop);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut stop => break,
-            accepted = accept(&listener, &permits) => accepted,
-        };
-        let Some((stream, permit)) = accepted else { continue };
+    let take = |stream: TcpStream, permit| {
         // Small answers must not wait for the peer's acknowledgement; a socket without it still works.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
@@ -53,19 +68,63 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
             }
             drop(permit);
         });
+    };
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            accepted = accept(&listener, &permits) => accepted,
+        };
+        if let Some((stream, permit)) = accepted {
+            take(stream, Some(permit));
+        }
     }
-    drop(listener);
+    for stream in queued(listener) {
+        take(stream, None);
+    }
+    if graceful.count() > 0 {
+        sleep(LINGER).await;
+    }
     let under_way = graceful.count();
-    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
-        tracing::warn!(under_way, "the drain time is over; connections are cut");
+    let mut ended = pin!(graceful.shutdown());
+    if timeout(limits.drain_timeout, &mut ended).await.is_err() {
+        drain.advance(Phase::Cut);
+        if timeout(CUT_TIMEOUT, ended).await.is_err() {
+            tracing::warn!(under_way, "the drain time is over; connections are cut");
+        }
     }
+}
+
+/// Connections that were made and that nobody has taken yet: closing the listener would reset them.
+fn queued(listener: TcpListener) -> Vec<TcpStream> {
+    // Without blocking, as tokio has set it.
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let mut streams = Vec::new();
+    while let Ok((stream, _)) = listener.accept() {
+        streams.extend(stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)));
+    }
+    streams
+}
+
+/// Ends the connection with its answer, where the server is about to end. HTTP/2 has frames for that.
+async fn send_elsewhere(
+    Extension(drain): Extension<Drain>,
+    request: Request,
+    next: Next,
+) -> axum::response::Response {
+    let keeps = request.version() <= Version::HTTP_11;
+    let mut response = next.run(request).await;
+    if keeps && drain.phase() > Phase::Serving {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Waits for a free place, then for a connection. `None` after an error of the listener, slowed down.
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, permit)),
@@ -103,7 +162,6 @@ mod tests {
     use futures::StreamExt as _;
     use std::io;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpStream;
     use tokio::sync::oneshot;
 
     const LIMITS: Limits = Limits {
@@ -116,12 +174,23 @@ mod tests {
     async fn start(
         router: Router,
     ) -> (std::net::SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+        start_with(router, LIMITS, Drain::default()).await
+    }
+
+    async fn start_with(
+        router: Router,
+        limits: Limits,
+        drain: Drain,
+    ) -> (std::net::SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(serve(listener, router, LIMITS, async {
-            let _ = stopped.await;
-        }));
+        let served = tokio::spawn(async move {
+            let stop = async {
+                let _ = stopped.await;
+            };
+            serve(listener, router, limits, &drain, stop).await;
+        });
         (address, stop, served)
     }
 
@@ -184,5 +253,68 @@ mod tests {
         served.await.unwrap();
         assert!(client.await.unwrap().ends_with("done"));
         assert!(TcpStream::connect(address).await.is_err(), "nothing listens any more");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_leaving_answers_and_ends_the_connection() {
+        let drain = Drain::default();
+        let (address, _stop, _) =
+            start_with(Router::new().route("/", get(|| async { "here" })), LIMITS, drain.clone()).await;
+        let keep = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        let mut kept = TcpStream::connect(address).await.unwrap();
+        kept.write_all(keep.as_bytes()).await.unwrap();
+        let mut first = [0; 15];
+        kept.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200 OK");
+        drain.advance(Phase::Leaving);
+        // A connection that was kept is good for one more request, and a new one for its first.
+        kept.write_all(keep.as_bytes()).await.unwrap();
+        let mut rest = String::new();
+        kept.read_to_string(&mut rest).await.unwrap();
+        for answer in [rest, exchange(address, keep).await] {
+            assert!(answer.contains("connection: close") && answer.ends_with("here"), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_has_taken_yet_is_served() {
+        let (begun, mut begins) = tokio::sync::mpsc::channel(2);
+        let slow = move || async move {
+            begun.send(()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            "done"
+        };
+        let limits = Limits { connections_max: 1, ..LIMITS };
+        let (address, stop, served) =
+            start_with(Router::new().route("/", get(slow)), limits, Drain::default()).await;
+        let first = tokio::spawn(async move { exchange(address, CLOSE).await });
+        begins.recv().await.unwrap();
+        // It waits in the queue, because there is no place.
+        let mut second = TcpStream::connect(address).await.unwrap();
+        second.write_all(CLOSE.as_bytes()).await.unwrap();
+        stop.send(()).unwrap();
+        let mut answer = String::new();
+        second.read_to_string(&mut answer).await.unwrap();
+        assert!(first.await.unwrap().ends_with("done") && answer.ends_with("done"), "{answer}");
+        served.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn when_the_drain_time_is_over_what_goes_on_is_told() {
+        let drain = Drain::default();
+        let told = drain.clone();
+        let (begun, mut begins) = tokio::sync::mpsc::channel(1);
+        let waits = move || async move {
+            begun.send(()).await.unwrap();
+            told.reached(Phase::Cut).await;
+            "cut short"
+        };
+        let limits = Limits { drain_timeout: Duration::from_millis(10), ..LIMITS };
+        let (address, stop, served) = start_with(Router::new().route("/", get(waits)), limits, drain).await;
+        let client = tokio::spawn(async move { exchange(address, CLOSE).await });
+        begins.recv().await.unwrap();
+        stop.send(()).unwrap();
+        served.await.unwrap();
+        assert!(client.await.unwrap().ends_with("cut short"));
     }
 }
