@@ -190,6 +190,22 @@ pub fn verify(
     }
 }
 
+/// Verifies the files at the index of the log that the identity has or would get.
+pub(crate) fn judge(
+    store: &Store,
+    keyring: &Keyring,
+    files: &BuildFiles,
+    binary: Digest,
+) -> Result<(Build, Option<Recorded>), OpenError> {
+    let hash = Digest::of(&files.identity);
+    let recorded = store.read(|reader| read_recorded(reader, &hash))?;
+    let index = match &recorded {
+        Some((record, _)) => record.index,
+        None => store.read(|reader| Ok(reader.head()?.size))?,
+    };
+    Ok((verify(files, keyring, index, binary)?, recorded))
+}
+
 /// Verifies the files and makes sure that the identity is in the log. Durable once it returns.
 pub(crate) fn admit(
     store: &Store,
@@ -197,14 +213,9 @@ pub(crate) fn admit(
     files: &BuildFiles,
     binary: Digest,
 ) -> Result<DecidingBuild, OpenError> {
-    let hash = Digest::of(&files.identity);
+    let (build, recorded) = judge(store, keyring, files, binary)?;
+    let hash = build.hash;
     let look = || store.read(|reader| read_recorded(reader, &hash));
-    let recorded = look()?;
-    let index = match &recorded {
-        Some((record, _)) => record.index,
-        None => store.read(|reader| Ok(reader.head()?.size))?,
-    };
-    let build = verify(files, keyring, index, binary)?;
     if build.statement.predicate.git.dirty {
         tracing::warn!(build = %hash, "this build was not made of its commit alone: the source had been changed");
     }

@@ -58,6 +58,7 @@ pub mod runtime;
 pub mod trust;
 pub mod vault;
 pub mod verifications;
+pub mod vitals;
 
 #[cfg(test)]
 mod testing;

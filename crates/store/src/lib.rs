@@ -66,7 +66,7 @@ pub use self::location::Location;
 pub use self::open::{Clock, Options, Settings, Store};
 pub use self::postgres::{PostgresUrl, PostgresUrlError};
 pub use self::read::{
-    Activation, BuildIdentityRecord, CaseRecord, Columns, Entry, EventRow, Head, InForce, Reader,
+    Activation, BuildIdentityRecord, CaseRecord, Columns, Entry, EventRow, Head, InForce, OpenCases, Reader,
     StoredCheckpoint, StoredOpening, TenantKey, Unverified, VerdictCounts, VerificationFilter,
     VerificationPage, VerificationRow,
 };

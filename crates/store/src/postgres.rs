@@ -8,12 +8,13 @@
 //! on disk: a server, database or role that says otherwise (`synchronous_commit`, `fsync`, `full_page_writes`) is
 //! refused when a connection is opened. Every connection names its tenant, which row-level security holds it to.
 
+use std::cell::Cell;
 use std::fmt;
 use std::fs;
 use std::future::Future;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_core::ids::TenantId;
@@ -36,27 +37,38 @@ pub(crate) type Postgres = AsyncConnectionWrapper<AsyncPgConnection, Reactor>;
 /// Longest time that connecting takes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What drives the sockets of all connections; whoever asks something waits on a thread of its own.
-static REACTOR: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("postgres")
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())
-});
+thread_local! {
+    /// A reactor on its way to the connection that was made with it: [`BlockOn`] has no other way to hand it over.
+    static MADE: Cell<Option<Runtime>> = const { Cell::new(None) };
+}
 
-/// Waits on the calling thread for what the one reactor does.
-pub(crate) struct Reactor;
+/// Drives the socket of one connection, on the thread that waits for an answer and while it waits. A thread that did so
+/// for all of them would be woken for each message, and wake whoever waits for it.
+pub(crate) struct Reactor(Option<Runtime>);
+
+impl Reactor {
+    fn new() -> std::io::Result<Runtime> {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()
+    }
+}
 
 impl BlockOn for Reactor {
-    #[expect(clippy::expect_used, reason = "a connection was made with the reactor, so there is one")]
+    #[expect(clippy::expect_used, reason = "it is there until it is dropped, and `connect` has made it")]
     fn block_on<F: Future>(&self, future: F) -> F::Output {
-        REACTOR.as_ref().expect("the reactor").handle().block_on(future)
+        self.0.as_ref().expect("the reactor").block_on(future)
     }
 
     fn get_runtime() -> Self {
-        Self
+        Self(MADE.take())
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        if let Some(reactor) = self.0.take() {
+            // A connection may be dropped where nothing may block.
+            reactor.shutdown_background();
+        }
     }
 }
 
@@ -178,8 +190,9 @@ impl PostgresUrl {
         purpose: Purpose,
         timeout_ms: u32,
     ) -> Result<Postgres, StoreError> {
-        let reactor = REACTOR.as_ref().map_err(|reason| failed(reason.clone()))?;
-        let connection = reactor.handle().block_on(self.establish())?;
+        let reactor = Reactor::new().map_err(failed)?;
+        let connection = reactor.block_on(self.establish())?;
+        MADE.set(Some(reactor));
         let mut connection = Postgres::from(connection);
         // Tenant ids have no character that means something in SQL.
         let read_only = if purpose == Purpose::Read { "on" } else { "off" };

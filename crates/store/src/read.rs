@@ -13,6 +13,7 @@ mod filter;
 mod log;
 mod overrides;
 mod rows;
+mod times;
 mod trust;
 mod verifications;
 
@@ -30,7 +31,7 @@ use crate::entry::EncryptedOpening;
 pub(crate) use self::decisions::known_decision;
 pub(crate) use self::entries::recorded_since;
 pub(crate) use self::log::{frontier, head, leaves, lock_head, right_edge};
-pub use self::overrides::CaseRecord;
+pub use self::overrides::{CaseRecord, OpenCases};
 pub use self::rows::{Columns, EventRow};
 pub use self::verifications::{
     Unverified, VerdictCounts, VerificationFilter, VerificationPage, VerificationRow,

@@ -22,6 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -32,6 +33,7 @@ use crate::database::Connection;
 use crate::entry::{Appended, Body, NewEntry, PAYLOAD_BYTES_MAX};
 use crate::error::{Class, StoreError};
 use crate::hook::{OnStep, Step};
+use crate::measure::Measures;
 use crate::open::{Options, Settings, open_for_writing};
 use crate::read::{Head, recorded_since};
 use crate::reject::SubmitError;
@@ -98,7 +100,9 @@ impl Writer {
         let state = State::load(&mut connection, &settings.tenant)?;
         let (jobs, queue) = mpsc::channel(options.queue_entries_max.max(1));
         let (head_sender, head) = watch::channel(state.head());
+        let measures = Measures::new(&settings.tenant);
         let worker = Worker {
+            measures,
             ready: Some(Ready { connection, state }),
             source,
             settings,
@@ -146,6 +150,11 @@ impl Writer {
         receiver.blocking_recv().unwrap_or(Err(StoreError::WriterGone))
     }
 
+    /// How many jobs wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.jobs.as_ref().map_or(0, |jobs| jobs.max_capacity() - jobs.capacity())
+    }
+
     fn queue(&self) -> Result<&mpsc::Sender<Job>, StoreError> {
         self.jobs.as_ref().ok_or(StoreError::WriterGone)
     }
@@ -171,6 +180,7 @@ fn append(entry: NewEntry) -> Result<(Job, Ticket), StoreError> {
 }
 
 struct Worker {
+    measures: Measures,
     /// None after a failed transaction, until it is made anew.
     ready: Option<Ready>,
     source: Source,
@@ -228,7 +238,8 @@ impl Worker {
                 if self.step(Step::Committed).is_err() {
                     tracing::debug!("a step after the commit cannot fail");
                 }
-                for (answer, result) in answers.drain(..).zip(results) {
+                // The last one first: whoever waits for many in their order is woken once and finds all of them.
+                for (answer, result) in answers.drain(..).zip(results).rev() {
                     // A submitter that has gone away finds its record by its id.
                     let _ = answer.send(result);
                 }
@@ -237,6 +248,7 @@ impl Worker {
                 }
             }
             Err(error) => {
+                self.measures.failed();
                 tracing::error!(%error, entries = entries.len(), "a batch was not written");
                 // What is in memory may be ahead of the database now, and the connection within a transaction.
                 self.ready = None;
@@ -254,6 +266,7 @@ impl Worker {
         let before = self.head.borrow().size;
         match self.write_once(entries) {
             Err(error) if self.source.is_shared() && error.is_in_doubt() => {
+                self.measures.in_doubt();
                 tracing::warn!(%error, "a batch is in doubt");
                 self.ready = None;
                 self.settle(entries, before)
@@ -286,7 +299,9 @@ impl Worker {
         let bell = Arc::clone(&self.bell);
         let gate = bell.gate();
         let Ready { mut connection, state } = self.ready()?;
+        let begun = Instant::now();
         let written = batch::write(&mut connection, &self.settings, &self.options, state, entries)?;
+        self.measures.committed(entries.len(), begun.elapsed());
         drop(gate);
         let erased = entries.iter().any(|entry| matches!(entry.body, Body::Erasure(_)));
         if erased {
