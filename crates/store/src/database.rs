@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! a query of diesel's ── RunQuery ──┬─ SqliteConnection     bundled SQLite, in this process
-//!                                   └─ Postgres             diesel-async, pure Rust, driven by a thread of ours
+//!                                   └─ Postgres             diesel-async, pure Rust, driven by whoever waits for it
 //! ```
 //!
 //! Queries are written once; [`RunQuery`] takes the place of diesel's own `RunQueryDsl`. Each database keeps the prepared
@@ -125,7 +125,7 @@ pub(crate) enum Value {
 }
 
 /// What the two databases say differently: as it is written here, for SQLite, for PostgreSQL.
-const DIALECTS: [[&str; 3]; 3] = [
+const DIALECTS: [[&str; 3]; 5] = [
     // The plus keeps SQLite from taking the index for it.
     ["+d.tenant", "+d.tenant", "d.tenant"],
     ["= ANY(?)", "IN (SELECT value FROM json_each(?))", "= ANY(?)"],
@@ -133,6 +133,17 @@ const DIALECTS: [[&str; 3]; 3] = [
         "HAS_LABEL(?, ?)",
         "EXISTS (SELECT 1 FROM json_each(d.labels) l WHERE l.key = ? AND l.value = ?)",
         "d.labels::jsonb ->> ? = ?",
+    ],
+    // SQLite does not know how many decisions a tenant has, and would read all of them in order of the log.
+    ["RARE(d.resource = ?)", "unlikely(d.resource = ?)", "d.resource = ?"],
+    // One look into each part of the index.
+    [
+        "HAS_FINGERPRINT(?)",
+        "d.log_index IN (WITH RECURSIVE part (n) AS \
+         (SELECT 0 UNION ALL SELECT n + 1 FROM part WHERE n < (SELECT size FROM log_head) / 4096) \
+         SELECT f.log_index FROM part CROSS JOIN decisions f WHERE f.tenant = (SELECT tenant FROM settings) \
+         AND f.log_index / 4096 = part.n AND f.execution_fingerprint = ?)",
+        "d.execution_fingerprint = ?",
     ],
 ];
 

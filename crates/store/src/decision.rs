@@ -94,7 +94,7 @@ pub struct DecisionFilter {
     pub execution_ids: Vec<ExecutionId>,
     /// How the override case ended.
     pub resolution: Option<ResolutionStatus>,
-    /// What was decided on. No index helps: every decision is looked at.
+    /// What was decided on.
     pub resource: Option<EntityUid>,
     /// Whether it was confirmed what was really done.
     pub confirmation: Option<ConfirmationState>,

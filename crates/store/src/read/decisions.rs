@@ -207,19 +207,8 @@ impl Reader<'_> {
         limit: u32,
     ) -> Result<DecisionPage, StoreError> {
         let limit = limit.clamp(1, PAGE_MAX);
-        let mut condition = Condition::new(self.tenant, filter)?;
-        let (beyond, direction) = match order {
-            Order::NewestFirst => ("d.log_index < ?", "DESC"),
-            Order::OldestFirst => ("d.log_index > ?", "ASC"),
-        };
-        if let Some(cursor) = after {
-            condition.and(beyond, Value::Number(to_sql(cursor.index)));
-        }
-        let sql = format!(
-            "SELECT {COLUMNS} FROM {FILTERED} WHERE {} ORDER BY d.log_index {direction} LIMIT {limit}",
-            condition.sql
-        );
-        let rows: Vec<RowWithEnd> = SqlText { sql, values: condition.values }
+        let rows: Vec<RowWithEnd> = self
+            .page_query(filter, order, after, limit)?
             .load(self.connection)
             .map_err(|error| StoreError::database("list decisions", error))?;
         let full = u32::try_from(rows.len()).is_ok_and(|count| count == limit);
@@ -229,12 +218,47 @@ impl Reader<'_> {
         Ok(DecisionPage { items, next })
     }
 
+    /// What reads a page.
+    pub(crate) fn page_query(
+        &mut self,
+        filter: &DecisionFilter,
+        order: Order,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<SqlText, StoreError> {
+        let mut condition = self.condition(filter)?;
+        let (beyond, direction) = match order {
+            Order::NewestFirst => ("<", "DESC"),
+            Order::OldestFirst => (">", "ASC"),
+        };
+        if let Some(cursor) = after {
+            condition.and_place(beyond, cursor.index);
+        }
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {FILTERED} WHERE {} ORDER BY d.log_index {direction} LIMIT {limit}",
+            condition.sql
+        );
+        Ok(SqlText { sql, values: condition.values })
+    }
+
+    /// A filter as a condition, with the part of the log in which its times lie.
+    fn condition(&mut self, filter: &DecisionFilter) -> Result<Condition, StoreError> {
+        let mut condition = Condition::new(self.tenant, filter)?;
+        let (from, to) = self.places_of_times(filter)?;
+        for (comparison, place) in [(">=", from), ("<", to)] {
+            if let Some(place) = place {
+                condition.and_place(comparison, place);
+            }
+        }
+        Ok(condition)
+    }
+
     /// How many decisions there are of each policy, outcome, state and day.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`].
     pub fn stats(&mut self, filter: &DecisionFilter) -> Result<Stats, StoreError> {
-        let condition = Condition::new(self.tenant, filter)?;
+        let condition = self.condition(filter)?;
         let sql = format!(
             "SELECT d.policy_id AS policy_id, d.outcome AS outcome, \
              CASE WHEN r.log_index IS NULL THEN d.execution_state ELSE 'completed' END AS state, \
@@ -267,8 +291,8 @@ impl Reader<'_> {
         from: u64,
         limit: u32,
     ) -> Result<Vec<u64>, StoreError> {
-        let mut condition = Condition::new(self.tenant, filter)?;
-        condition.and("d.log_index >= ?", Value::Number(to_sql(from)));
+        let mut condition = self.condition(filter)?;
+        condition.and_place(">=", from);
         let sql = format!(
             "SELECT d.log_index AS value FROM {FILTERED} WHERE {} ORDER BY d.log_index LIMIT {limit}",
             condition.sql
@@ -391,8 +415,8 @@ impl Reader<'_> {
         range: Range<u64>,
     ) -> Result<Condition, StoreError> {
         let mut condition = Condition::new(self.tenant, filter)?;
-        condition.and("d.log_index >= ?", Value::Number(to_sql(range.start)));
-        condition.and("d.log_index < ?", Value::Number(to_sql(range.end)));
+        condition.and_place(">=", range.start);
+        condition.and_place("<", range.end);
         Ok(condition)
     }
 

@@ -19,6 +19,9 @@ use crate::value::{from_sql, parse, to_sql};
 
 const TABLE: &str = "log_entries";
 
+/// Entries that one query asks for by their indexes: fewer than a statement may have values.
+const AT_ONCE: usize = 500;
+
 #[derive(Queryable)]
 struct Row {
     log_index: i64,
@@ -226,19 +229,40 @@ impl Reader<'_> {
         complete(self.connection, self.tenant, rows)
     }
 
-    /// The entries at `indexes`, in that order.
+    /// The entries at `indexes`, which are distinct, in that order.
     ///
     /// # Errors
     /// [`StoreError::OutOfRange`] for an index that is not there; [`StoreError::Corrupt`].
     pub fn entries_at(&mut self, indexes: &[u64]) -> Result<Vec<Entry>, StoreError> {
+        let mut found = HashMap::with_capacity(indexes.len());
+        for indexes in indexes.chunks(AT_ONCE) {
+            match indexes {
+                // The statement for one is prepared already.
+                [index] => found.extend(self.entry(*index)?.map(|entry| (*index, entry))),
+                _ => found.extend(self.some(indexes)?.into_iter().map(|entry| (entry.index, entry))),
+            }
+        }
         let mut entries = Vec::with_capacity(indexes.len());
         for index in indexes {
-            match self.entry(*index)? {
+            match found.remove(index) {
                 Some(entry) => entries.push(entry),
                 None => return Err(StoreError::OutOfRange { asked: *index, size: self.head()?.size }),
             }
         }
         Ok(entries)
+    }
+
+    /// Those of `indexes` that are there, ascending.
+    fn some(&mut self, indexes: &[u64]) -> Result<Vec<Entry>, StoreError> {
+        let indexes: Vec<i64> = indexes.iter().map(|index| to_sql(*index)).collect();
+        let rows: Vec<Row> = log_entries::table
+            .filter(log_entries::tenant.eq(self.tenant.as_str()))
+            .filter(log_entries::log_index.eq_any(indexes))
+            .order(log_entries::log_index)
+            .select(COLUMNS)
+            .load(self.connection)
+            .map_err(|error| StoreError::database("read entries", error))?;
+        complete(self.connection, self.tenant, rows)
     }
 
     /// Everything that the log has about an execution, ascending: the decision first.

@@ -8,12 +8,15 @@ use chancery_core::statement::ExecutionState;
 use crate::database::Value;
 use crate::decision::{ConfirmationState, DecisionFilter};
 use crate::error::StoreError;
+use crate::value::to_sql;
 
 /// A condition with its values, in the order of its question marks.
 #[derive(Clone, Debug)]
 pub(crate) struct Condition {
     pub(crate) sql: String,
     pub(crate) values: Vec<Value>,
+    /// How a comparison names the place in the log. With the plus SQLite does not look for places where it has few.
+    place: &'static str,
 }
 
 /// What a query that filters reads from.
@@ -21,9 +24,14 @@ pub(crate) const FILTERED: &str =
     "decisions d LEFT JOIN resolutions r ON r.tenant = d.tenant AND r.execution_id = d.execution_id";
 
 impl Condition {
+    /// No condition yet.
+    pub(crate) fn empty() -> Self {
+        Self { sql: String::new(), values: Vec::new(), place: "d.log_index" }
+    }
+
     /// The decisions of `tenant` that `filter` means.
     pub(crate) fn new(tenant: &TenantId, filter: &DecisionFilter) -> Result<Self, StoreError> {
-        let mut condition = Self { sql: String::new(), values: Vec::new() };
+        let mut condition = Self::empty();
         // The plus keeps SQLite from reading the whole tenant in order of the log where a few ids are given: by them it
         // finds each decision at once.
         let of_tenant = if filter.execution_ids.is_empty() { "d.tenant = ?" } else { "+d.tenant = ?" };
@@ -35,13 +43,16 @@ impl Condition {
             ("d.executed_at >= ?", filter.from.map(|time| time.to_string())),
             ("d.executed_at < ?", filter.to.map(|time| time.to_string())),
             ("d.principal = ?", filter.principal.as_ref().map(ToString::to_string)),
-            ("d.execution_fingerprint = ?", filter.fingerprint.map(|hash| hash.to_string())),
-            ("d.resource = ?", filter.resource.as_ref().map(ToString::to_string)),
+            ("HAS_FINGERPRINT(?)", filter.fingerprint.map(|hash| hash.to_string())),
+            ("RARE(d.resource = ?)", filter.resource.as_ref().map(ToString::to_string)),
         ];
         for (sql, value) in texts {
             if let Some(value) = value {
                 condition.and(sql, Value::Text(value));
             }
+        }
+        if filter.fingerprint.is_some() {
+            condition.place = "+d.log_index";
         }
         match filter.state {
             // Written out and not bound, so that the index of open cases can be used.
@@ -81,6 +92,12 @@ impl Condition {
             condition.and("d.execution_id = ANY(?)", Value::Texts(ids));
         }
         Ok(condition)
+    }
+
+    /// Adds a comparison of the place in the log, such as `>=`.
+    pub(crate) fn and_place(&mut self, comparison: &str, index: u64) {
+        let sql = format!("{} {comparison} ?", self.place);
+        self.and(&sql, Value::Number(to_sql(index)));
     }
 
     /// Adds a condition with one value.

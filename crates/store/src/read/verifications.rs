@@ -185,7 +185,7 @@ impl Reader<'_> {
         limit: u32,
     ) -> Result<VerificationPage, StoreError> {
         let limit = limit.clamp(1, PAGE_MAX);
-        let mut condition = Condition { sql: String::new(), values: Vec::new() };
+        let mut condition = Condition::empty();
         condition.and("v.tenant = ?", Value::Text(self.tenant.to_string()));
         for (sql, value) in [
             ("v.execution_id = ?", filter.execution_id.as_ref().map(ToString::to_string)),
@@ -252,17 +252,35 @@ impl Reader<'_> {
         range: Range<u64>,
         limit: u32,
     ) -> Result<Vec<Unverified>, StoreError> {
-        let condition = self.in_range(filter, range)?;
+        let mut condition = self.in_range(filter, range)?;
+        condition.and_bare(&format!("NOT {HAS_VERIFICATION}"));
+        self.find_to_verify(condition, limit)
+    }
+
+    /// The same of these decisions, at most 1,000, whether they have a verification or not. An id that was never
+    /// decided is passed over.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn to_verify(&mut self, execution_ids: &[ExecutionId]) -> Result<Vec<Unverified>, StoreError> {
+        if execution_ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let filter = DecisionFilter { execution_ids: execution_ids.to_vec(), ..DecisionFilter::default() };
+        self.find_to_verify(Condition::new(self.tenant, &filter)?, PAGE_MAX)
+    }
+
+    fn find_to_verify(&mut self, condition: Condition, limit: u32) -> Result<Vec<Unverified>, StoreError> {
         let sql = format!(
             "SELECT d.log_index AS log_index, d.execution_id AS execution_id, \
              d.execution_fingerprint AS execution_fingerprint, e.record_id AS record_id, {PLAIN} AS is_plain \
              FROM {FILTERED} JOIN log_entries e ON e.tenant = d.tenant AND e.log_index = d.log_index \
-             WHERE {} AND NOT {HAS_VERIFICATION} ORDER BY d.log_index LIMIT {limit}",
+             WHERE {} ORDER BY d.log_index LIMIT {limit}",
             condition.sql
         );
         let rows: Vec<UnverifiedRow> = SqlText { sql, values: condition.values }
             .load(self.connection)
-            .map_err(|error| StoreError::database("find decisions without a verification", error))?;
+            .map_err(|error| StoreError::database("find decisions to be verified", error))?;
         rows.into_iter().map(UnverifiedRow::parse).collect()
     }
 

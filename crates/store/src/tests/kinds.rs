@@ -211,7 +211,8 @@ fn the_views_have_the_columns_that_auditors_expect() {
         (
             "audit_overrides",
             "tenant execution_id execution_fingerprint policy_id policy_version approved_by approver_role \
-             resolution_status reason override_signature requested_at resolved_at",
+             resolution_status reason override_signature requested_at resolved_at answer answer_outcome \
+             reason_code key_id answered_at log_index final_outcome",
         ),
         (
             "audit_verifications",
@@ -469,7 +470,39 @@ fn an_erased_opening_is_gone_from_every_file() {
     assert_eq!(check_log(&fixture.open()), 6);
 }
 
+fn cases_are_the_same_together_as_one_by_one(fixture: Fixture) {
+    let store = fixture.begun();
+    for id in ["ended", "answered", "waiting", "another"] {
+        store.submit_blocking(pending(&fixture, id)).unwrap();
+    }
+    store.submit_blocking(fixture.decision("plain", "plain")).unwrap();
+    for (id, name, answers_before) in [("answered", "anna", 0), ("ended", "anna", 0), ("ended", "bert", 1)] {
+        let override_ = approval_by(id, name, |body| body.answers_before = answers_before);
+        store.submit_blocking(override_).unwrap();
+    }
+    store.submit_blocking(resolution(&fixture, "ended")).unwrap();
+    store.submit_blocking(verification(&fixture, "plain", Verdict::Verified, 40)).unwrap();
+    let ids = |ids: &[&str]| ids.iter().map(|id| id.parse().unwrap()).collect::<Vec<_>>();
+    let asked = ids(&["plain", "waiting", "nobody", "answered", "ended"]);
+    let together = store.read(|reader| reader.cases(&asked)).unwrap();
+    let alone = ids(&["ended", "answered", "waiting", "plain"]);
+    let alone: Vec<_> =
+        alone.iter().map(|id| store.read(|reader| reader.case(id)).unwrap().unwrap()).collect();
+    assert_eq!(together, alone);
+    assert_eq!(together.iter().map(|case| case.overrides.len()).collect::<Vec<_>>(), [2, 1, 0, 0]);
+    assert!(store.read(|reader| reader.cases(&[])).unwrap().is_empty());
+
+    let rows = store.read(|reader| reader.to_verify(&asked)).unwrap();
+    let found: Vec<_> = rows.iter().map(|row| (row.execution_id.as_str(), row.is_plain)).collect();
+    assert_eq!(found, [("ended", false), ("answered", false), ("waiting", false), ("plain", true)]);
+    for (row, case) in rows.iter().zip(&alone) {
+        assert_eq!(row.record_id, case.decision.entry.record_id);
+    }
+    assert!(store.read(|reader| reader.to_verify(&[])).unwrap().is_empty());
+}
+
 on_each_database!(
+    cases_are_the_same_together_as_one_by_one,
     lineage_and_selection_have_everything_about_a_decision,
     records_about_nothing_or_twice_are_rejected,
     a_case_takes_each_approver_and_each_key_once_and_ends_once,

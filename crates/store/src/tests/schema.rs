@@ -37,8 +37,10 @@ fn every_table_leads_with_the_tenant_and_every_unique_key_has_it() {
         assert_eq!(columns[0], "tenant", "{table}");
         let keys = names(&fixture, &format!("SELECT name FROM pragma_index_list('{table}')"));
         for key in keys {
-            let columns =
-                names(&fixture, &format!("SELECT name FROM pragma_index_info('{key}') ORDER BY seqno"));
+            let columns = names(
+                &fixture,
+                &format!("SELECT coalesce(name, '') AS name FROM pragma_index_info('{key}') ORDER BY seqno"),
+            );
             assert!(columns.iter().any(|column| column == "tenant"), "{table}: {key}");
         }
     }
