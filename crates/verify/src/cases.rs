@@ -16,6 +16,7 @@ use chancery_core::time::Timestamp;
 
 use crate::check::CheckId;
 use crate::context::Context;
+use crate::fault::Fault;
 use crate::table::Key;
 use crate::tally::Findings;
 
@@ -141,7 +142,7 @@ impl Case<'_> {
         let principal = self.principal;
         if predicate.approver == principal.id() || predicate.approver == principal.to_string() {
             let reason = format!("the approver `{}` submitted the execution", predicate.approver);
-            findings.fail(CheckId::OverrideSeparation, reason);
+            findings.fault(CheckId::OverrideSeparation, Fault::Separation, reason);
         } else if !findings.failed(CheckId::OverrideSeparation) {
             findings.pass(CheckId::OverrideSeparation);
         }
@@ -175,21 +176,22 @@ impl Case<'_> {
         let mut counts = true;
         if !rule.roles.contains(&predicate.role) {
             let reason = format!("the rule does not count the role `{}`", predicate.role);
-            findings.fail(CheckId::OverrideQuorum, reason);
+            findings.fault(CheckId::OverrideQuorum, Fault::Role, reason);
             counts = false;
         }
         if let Some(outcome) = predicate.outcome.as_ref().filter(|outcome| !rule.to.contains(outcome)) {
             let reason = format!("the rule does not let an approver decide `{outcome}`");
-            findings.fail(CheckId::OverrideQuorum, reason);
+            findings.fault(CheckId::OverrideQuorum, Fault::Outcome, reason);
             counts = false;
         }
         let in_time = self.limit(rule).is_some_and(|limit| predicate.issued_at < limit);
         if predicate.issued_at < self.executed_at {
-            findings.fail(CheckId::OverrideExpiry, "the override was issued before the decision was made");
+            let reason = "the override was issued before the decision was made";
+            findings.fault(CheckId::OverrideExpiry, Fault::IssuedEarly, reason);
             counts = false;
         } else if !in_time {
             let reason = "the override was issued after the case had expired";
-            findings.fail(CheckId::OverrideExpiry, reason);
+            findings.fault(CheckId::OverrideExpiry, Fault::IssuedLate, reason);
             counts = false;
         } else {
             findings.pass(CheckId::OverrideExpiry);
@@ -224,8 +226,9 @@ impl Case<'_> {
         for record in &predicate.overrides {
             match self.answers.iter().find(|answer| answer.record == *record) {
                 Some(answer) => counted.push(answer),
-                None => findings.fail(
+                None => findings.fault(
                     CheckId::Resolution,
+                    Fault::Foreign,
                     format!("the override {record} is not in the log before it, or answers something else"),
                 ),
             }
@@ -254,12 +257,18 @@ impl Case<'_> {
         let good: Vec<&Answer> =
             counted.iter().filter(|answer| answer.counts && agrees(answer)).copied().collect();
         let distinct = distinct(&good);
-        let twice = distinct < good.len();
-        if twice {
-            findings.fail(CheckId::OverrideSeparation, "an approver, or a key, was counted twice");
+        match twice(&good) {
+            Some(Fault::KeyTwice) => {
+                let reason = "one key was counted for two approvers";
+                findings.fault(CheckId::OverrideSeparation, Fault::KeyTwice, reason);
+            }
+            Some(fault) => {
+                findings.fault(CheckId::OverrideSeparation, fault, "an approver was counted twice");
+            }
+            None => {}
         }
         let needed = usize::try_from(predicate.rule.quorum).unwrap_or(usize::MAX);
-        findings.require(CheckId::OverrideQuorum, distinct >= needed, || {
+        findings.require_or(CheckId::OverrideQuorum, Fault::Quorum, distinct >= needed, || {
             format!("{distinct} of the {needed} approvers needed can be counted")
         });
         in_time(&counted, predicate, findings);
@@ -363,15 +372,30 @@ fn distinct(answers: &[&Answer]) -> usize {
     approvers.len()
 }
 
+/// What makes them fewer approvers than answers: a person who counts twice, or a key of two.
+fn twice(answers: &[&Answer]) -> Option<Fault> {
+    let mut before: Vec<&Answer> = Vec::new();
+    for answer in answers {
+        if before.iter().any(|other| other.approver == answer.approver) {
+            return Some(Fault::ApproverTwice);
+        }
+        if before.iter().any(|other| other.key == answer.key) {
+            return Some(Fault::KeyTwice);
+        }
+        before.push(answer);
+    }
+    None
+}
+
 /// Every override that was counted was there, and still stood, when the case was resolved.
 fn in_time(counted: &[&Answer], predicate: &Resolution, findings: &mut Findings) {
     if let Some(later) = counted.iter().find(|answer| predicate.resolved_at < answer.issued_at) {
         let reason =
             format!("the resolution is dated before the override by `{}` that it counts", later.approver);
-        findings.fail(CheckId::Resolution, reason);
+        findings.fault(CheckId::Resolution, Fault::Early, reason);
     }
     let late = counted.iter().find(|answer| answer.expires_at <= predicate.resolved_at);
-    findings.require(CheckId::OverrideExpiry, late.is_none(), || {
+    findings.require_or(CheckId::OverrideExpiry, Fault::Lapsed, late.is_none(), || {
         let approver = late.map_or("", |answer| answer.approver.as_str());
         format!("the override by `{approver}` had expired when it was counted")
     });

@@ -24,6 +24,7 @@ use chancery_core::time::Timestamp;
 use crate::check::CheckId;
 use crate::context::Context;
 use crate::decision;
+use crate::fault::Fault;
 use crate::table::{Key, Tag};
 use crate::tally::{Findings, told};
 
@@ -171,7 +172,7 @@ fn judge_entry(context: &Context<'_>, line: EntryLine, judged: &mut Judged) {
     let record = RecordId::from_bytes(sha256(&message));
     let leaf = leaf_hash_of(kind, &record);
     context.judge_inclusion(&leaf, index, proof.as_ref(), findings);
-    let signer = judge_signature(context, &envelope, &message, findings);
+    let signer = judge_signature(context, &envelope, kind, &message, findings);
     let mut entry =
         Entry { index, kind, record, leaf, claimed_at: None, trusted: false, what: What::Unreadable };
     // A statement whose signature fails is read all the same: the report is to say everything that is wrong.
@@ -179,7 +180,7 @@ fn judge_entry(context: &Context<'_>, line: EntryLine, judged: &mut Judged) {
         Ok(statement) if envelope.payload_type == IN_TOTO => {
             entry.claimed_at = Some(statement.claimed_at());
             let own = judge_statement(context, &statement, signer.as_ref(), findings);
-            let good_key = judge_key(context, &statement, signer.as_ref(), index, findings);
+            let good_key = judge_key(context, &statement, signer.as_ref(), (kind, index), findings);
             entry.trusted = own && good_key && !findings.failed(CheckId::EnvelopeSignature);
             let payload = envelope.payload.as_slice();
             entry.what = judge_kind(context, statement, payload, opening, &entry, judged);
@@ -197,6 +198,7 @@ fn judge_entry(context: &Context<'_>, line: EntryLine, judged: &mut Judged) {
 fn judge_signature(
     context: &Context<'_>,
     envelope: &Envelope,
+    kind: Kind,
     message: &[u8],
     findings: &mut Findings,
 ) -> Option<KeyId> {
@@ -209,14 +211,14 @@ fn judge_signature(
         }
     };
     let Some(key) = context.keyring.as_ref().and_then(|keyring| keyring.find_key(&signature.keyid)) else {
-        findings
-            .fail(CheckId::KeyRole, format!("the key `{}` is in no version of the keyring", signature.keyid));
+        let reason = format!("the key `{}` is in no version of the keyring", signature.keyid);
+        findings.fault(CheckId::KeyRole, of_override(kind, Fault::KeyUnknown), reason);
         findings.unknown(check, format!("the key `{}` is not known", signature.keyid));
         return None;
     };
     match key.verify(message, signature.sig.as_slice()) {
         Ok(()) => findings.pass(check),
-        Err(error) => findings.fail(check, error.to_string()),
+        Err(error) => findings.fault(check, of_override(kind, Fault::Signature), error.to_string()),
     }
     Some(signature.keyid.clone())
 }
@@ -230,7 +232,8 @@ fn judge_statement(
 ) -> bool {
     let mut own = true;
     if let Some(tenant) = statement.tenant().filter(|tenant| **tenant != context.header.tenant) {
-        findings.fail(CheckId::StatementSchema, format!("the statement is of the tenant `{tenant}`"));
+        let fault = matches!(statement, AnyStatement::Override(_)).then_some(Fault::Tenant);
+        findings.fault(CheckId::StatementSchema, fault, format!("the statement is of the tenant `{tenant}`"));
         own = false;
     } else {
         findings.pass(CheckId::StatementSchema);
@@ -250,7 +253,7 @@ fn judge_key(
     context: &Context<'_>,
     statement: &AnyStatement,
     signer: Option<&KeyId>,
-    index: u64,
+    (kind, index): (Kind, u64),
     findings: &mut Findings,
 ) -> bool {
     let (Some(keyring), Some(signer), Some(role)) = (&context.keyring, signer, statement.role()) else {
@@ -263,13 +266,27 @@ fn judge_key(
         (CheckId::KeyValidity, [Standing::Validity].as_slice()),
         (CheckId::KeyRevoked, [Standing::Revoked].as_slice()),
     ] {
-        let fault = faults.iter().find(|fault| of.contains(fault));
-        good &= findings.require(check, fault.is_none(), || {
-            let told = fault.map(ToString::to_string).unwrap_or_default();
+        let standing = faults.iter().find(|fault| of.contains(fault));
+        let fault = standing.and_then(|standing| {
+            let fault = match standing {
+                Standing::Unknown => Fault::KeyUnknown,
+                Standing::Role => Fault::KeyRole,
+                Standing::Validity => Fault::KeyValidity,
+                Standing::Revoked => Fault::KeyRevoked,
+            };
+            of_override(kind, fault)
+        });
+        good &= findings.require_or(check, fault, standing.is_none(), || {
+            let told = standing.map(ToString::to_string).unwrap_or_default();
             format!("key `{signer}`, role `{role}`: {told}")
         });
     }
     good
+}
+
+/// The code of a fault that any record can have, where the record is an override.
+fn of_override(kind: Kind, fault: Fault) -> Option<Fault> {
+    (kind == Kind::Override).then_some(fault)
 }
 
 fn judge_kind(
@@ -341,13 +358,13 @@ fn judge_approver(context: &Context<'_>, predicate: &Override, entry: &Entry, fi
     let version = context.keyring.as_ref().and_then(|keyring| keyring.version_before(entry.index));
     let Some(version) = version else { return };
     if let Some(key) = version.key(&predicate.signer).filter(|_| entry.trusted) {
-        findings.require(check, key.subject == predicate.approver, || {
+        findings.require_or(check, Fault::Approver, key.subject == predicate.approver, || {
             format!("the key is that of `{}`, not of `{}`", key.subject, predicate.approver)
         });
     }
     let mut runtimes = version.predicate().keys_with(&Role::Runtime);
     if runtimes.any(|key| key.subject == predicate.approver || *key.key.key_id() == predicate.signer) {
         let reason = format!("the approver `{}` is a runtime", predicate.approver);
-        findings.fail(CheckId::OverrideSeparation, reason);
+        findings.fault(CheckId::OverrideSeparation, Fault::Separation, reason);
     }
 }

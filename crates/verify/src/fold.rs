@@ -26,6 +26,7 @@ use crate::cases::Cases;
 use crate::check::CheckId;
 use crate::context::{Context, Scope};
 use crate::entry::{Body, BuildFact, DecisionFacts, Entry, Judged, Link, Opened, What};
+use crate::fault::Fault;
 use crate::order::Order;
 use crate::preamble::KeyringLeaf;
 use crate::report::{Counts, PLACES_MAX};
@@ -348,18 +349,14 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// The decision that a record is about. Says under `check` why there is none.
-    fn linked(
-        &mut self,
-        link: &Link,
-        check: CheckId,
-        required: bool,
-        findings: &mut Findings,
-    ) -> Option<Slot> {
+    /// The decision that a record of `kind` is about. Says under `check` why there is none.
+    fn linked(&mut self, link: &Link, check: CheckId, kind: Kind, findings: &mut Findings) -> Option<Slot> {
+        let code = |fault| (kind == Kind::Override).then_some(fault);
         let Some(slot) = self.decisions.get_mut(&link.key).map(|bytes| Slot::from_bytes(*bytes)) else {
             if self.context.is_complete() {
-                findings.fail(check, "the decision that it is about is not in the log before it");
-            } else if required {
+                let reason = "the decision that it is about is not in the log before it";
+                findings.fault(check, code(Fault::Execution), reason);
+            } else if matches!(kind, Kind::Override | Kind::Resolution) {
                 findings.unknown(check, "the decision that it is about is not in the file");
             } else {
                 self.outside += 1;
@@ -369,7 +366,8 @@ impl<'a> Fold<'a> {
         if slot.record() == link.record && slot.fingerprint() == link.fingerprint {
             Some(slot)
         } else {
-            findings.fail(check, "it is about another decision than the one with this execution id");
+            let reason = "it is about another decision than the one with this execution id";
+            findings.fault(check, code(Fault::Binding), reason);
             None
         }
     }
@@ -390,16 +388,18 @@ impl<'a> Fold<'a> {
     ) {
         let check = CheckId::OverrideBinding;
         if !self.nonces.insert(statement.predicate.nonce) {
-            findings.fail(CheckId::StatementSchema, "another override of the log has this nonce");
+            let reason = "another override of the log has this nonce";
+            findings.fault(CheckId::StatementSchema, Fault::Nonce, reason);
         }
-        let Some(slot) = self.linked(&link, check, true, findings) else { return };
+        let Some(slot) = self.linked(&link, check, Kind::Override, findings) else { return };
         if slot.state() != ExecutionState::PendingOverride {
-            findings.fail(check, format!("the decision is `{}` and waits for nobody", slot.state()));
+            let reason = format!("the decision is `{}` and waits for nobody", slot.state());
+            findings.fault(check, Fault::NotWaiting, reason);
             return;
         }
         let outcome = self.outcomes.name(slot.outcome()).unwrap_or_default();
         let Some(mut case) = self.cases.get(&link.key, outcome, self.context) else {
-            findings.fail(check, "the case had ended before");
+            findings.fault(check, Fault::Resolved, "the case had ended before");
             return;
         };
         findings.pass(check);
@@ -408,7 +408,7 @@ impl<'a> Fold<'a> {
 
     fn judge_resolution(&mut self, statement: &Statement<Resolution>, link: Link, findings: &mut Findings) {
         let check = CheckId::Resolution;
-        let Some(mut slot) = self.linked(&link, check, true, findings) else { return };
+        let Some(mut slot) = self.linked(&link, check, Kind::Resolution, findings) else { return };
         if slot.state() != ExecutionState::PendingOverride {
             findings.fail(check, format!("the decision is `{}` and waits for nobody", slot.state()));
             return;
@@ -432,7 +432,7 @@ impl<'a> Fold<'a> {
         findings: &mut Findings,
     ) {
         let check = CheckId::Resolution;
-        let Some(mut slot) = self.linked(&link, check, false, findings) else { return };
+        let Some(mut slot) = self.linked(&link, check, Kind::Confirmation, findings) else { return };
         if slot.is_confirmed() {
             findings.fail(check, "the decision was confirmed before");
         } else if slot.state() == ExecutionState::Blocked {
@@ -453,7 +453,7 @@ impl<'a> Fold<'a> {
     }
 
     fn judge_verification(&mut self, link: Link, findings: &mut Findings) {
-        self.linked(&link, CheckId::StatementSchema, false, findings);
+        self.linked(&link, CheckId::StatementSchema, Kind::Verification, findings);
     }
 
     /// `evidence.trailer`.

@@ -21,6 +21,7 @@ mod conclude;
 mod context;
 mod decision;
 mod entry;
+mod fault;
 mod fold;
 mod order;
 mod pipeline;
@@ -38,6 +39,7 @@ use std::io::BufRead;
 pub use ask::{Ask, AskError, Environment, Part, RevokedBuilds, Without};
 use chancery_core::evidence::Reader;
 pub use check::CheckId;
+pub use fault::Fault;
 pub use report::{BuildFound, BuildSource, Check, CheckResult, Counts, Evidence, Place, Report, Verdict};
 
 use crate::fold::Fold;

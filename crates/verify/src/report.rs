@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::ask::{Environment, Without};
 use crate::check::CheckId;
+use crate::fault::Fault;
 
 /// How many places a check names; the rest is counted only.
 pub const PLACES_MAX: usize = 10;
@@ -96,6 +97,9 @@ pub struct Place {
     /// The execution that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<String>,
+    /// Which fault it is, where several fail the check: `override.nonce`. Stable, and a server's code for the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<Fault>,
     /// What is wrong.
     pub reason: String,
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use crate::ask::{Part, Without};
 use crate::check::CheckId;
+use crate::fault::Fault;
 use crate::report::{Check, CheckResult, PLACES_MAX, Place};
 
 const CHECKS: usize = CheckId::ALL.len();
@@ -14,6 +15,8 @@ pub(crate) struct Finding {
     pub(crate) check: CheckId,
     pub(crate) result: CheckResult,
     pub(crate) reason: String,
+    /// Which of the forgeries that fail the check it is.
+    pub(crate) fault: Option<Fault>,
     /// The verdict needs it, even where its part of the checks is left out.
     pub(crate) always: bool,
 }
@@ -32,25 +35,57 @@ impl Findings {
     }
 
     pub(crate) fn fail(&mut self, check: CheckId, reason: impl Into<String>) {
-        self.list.push(Finding { check, result: CheckResult::Fail, reason: reason.into(), always: false });
+        self.fault(check, None::<Fault>, reason);
+    }
+
+    /// As [`Findings::fail`], with a code that tells it from the other faults of the check.
+    pub(crate) fn fault(
+        &mut self,
+        check: CheckId,
+        fault: impl Into<Option<Fault>>,
+        reason: impl Into<String>,
+    ) {
+        self.push(check, CheckResult::Fail, fault.into(), reason.into(), false);
     }
 
     /// Something had to be checked and could not be.
     pub(crate) fn unknown(&mut self, check: CheckId, reason: impl Into<String>) {
-        self.list.push(Finding { check, result: CheckResult::Unknown, reason: reason.into(), always: false });
+        self.push(check, CheckResult::Unknown, None, reason.into(), false);
     }
 
     /// As [`Findings::unknown`], for what was asked by itself: leaving the check's part out does not take it back.
     pub(crate) fn unknown_always(&mut self, check: CheckId, reason: impl Into<String>) {
-        self.list.push(Finding { check, result: CheckResult::Unknown, reason: reason.into(), always: true });
+        self.push(check, CheckResult::Unknown, None, reason.into(), true);
+    }
+
+    fn push(
+        &mut self,
+        check: CheckId,
+        result: CheckResult,
+        fault: Option<Fault>,
+        reason: String,
+        always: bool,
+    ) {
+        self.list.push(Finding { check, result, reason, fault, always });
     }
 
     /// Passes `check` or fails it with a reason.
     pub(crate) fn require(&mut self, check: CheckId, holds: bool, reason: impl FnOnce() -> String) -> bool {
+        self.require_or(check, None::<Fault>, holds, reason)
+    }
+
+    /// As [`Findings::require`], with a code.
+    pub(crate) fn require_or(
+        &mut self,
+        check: CheckId,
+        fault: impl Into<Option<Fault>>,
+        holds: bool,
+        reason: impl FnOnce() -> String,
+    ) -> bool {
         if holds {
             self.pass(check)
         } else {
-            self.fail(check, reason())
+            self.fault(check, fault, reason())
         }
         holds
     }
@@ -111,12 +146,12 @@ impl Tally {
     }
 
     pub(crate) fn fail(&mut self, check: CheckId, spot: Spot<'_>, reason: impl Into<String>) {
-        self.put(check, CheckResult::Fail, spot, reason.into());
+        self.put(check, CheckResult::Fail, spot, None, reason.into());
     }
 
     /// Something had to be checked and could not be.
     pub(crate) fn unknown(&mut self, check: CheckId, spot: Spot<'_>, reason: impl Into<String>) {
-        self.put(check, CheckResult::Unknown, spot, reason.into());
+        self.put(check, CheckResult::Unknown, spot, None, reason.into());
     }
 
     /// As [`Tally::unknown`], for things that are counted elsewhere.
@@ -142,11 +177,18 @@ impl Tally {
         }
         for finding in findings.list {
             self.count(finding.check).always |= finding.always;
-            self.put(finding.check, finding.result, spot, finding.reason);
+            self.put(finding.check, finding.result, spot, finding.fault, finding.reason);
         }
     }
 
-    fn put(&mut self, check: CheckId, result: CheckResult, spot: Spot<'_>, reason: String) {
+    fn put(
+        &mut self,
+        check: CheckId,
+        result: CheckResult,
+        spot: Spot<'_>,
+        code: Option<Fault>,
+        reason: String,
+    ) {
         let count = self.count(check);
         let (number, places) = match result {
             CheckResult::Fail => (&mut count.failed, &mut count.failures),
@@ -159,6 +201,7 @@ impl Tally {
                 line: spot.line,
                 index: spot.index,
                 execution_id: spot.execution_id.map(str::to_owned),
+                code,
                 reason,
             });
         }

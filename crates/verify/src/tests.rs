@@ -7,6 +7,7 @@ use crate::{Ask, Report, verify};
 
 mod builds;
 mod bytes;
+mod forgeries;
 mod keys;
 mod resolutions;
 mod rules;

@@ -161,6 +161,9 @@ fn write_place(f: &mut fmt::Formatter<'_>, check: &Check, place: &Place) -> fmt:
     if let Some(execution_id) = &place.execution_id {
         write!(f, ", {}", Quoted(execution_id))?;
     }
+    if let Some(code) = place.code {
+        write!(f, ", {}", code.as_str())?;
+    }
     writeln!(f, ": {}", Quoted(&place.reason))
 }
 

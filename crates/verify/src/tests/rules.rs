@@ -233,60 +233,6 @@ fn a_resolution_is_not_dated_before_its_overrides() {
     }
 }
 
-/// What the server refuses with a code each, an auditor finds by a check each.
-#[test]
-fn forged_overrides_fail_by_their_own_checks() {
-    let reviewed = |edit: fn(&mut chancery_core::statement::Override)| {
-        let (mut world, waits) = waiting();
-        world.answer(&waits, "ann", edit);
-        world
-    };
-    let fail = CheckId::StatementSchema;
-    assert_fails(&reviewed(|it| it.tenant = "other".parse().unwrap()), &[fail, CheckId::OverrideSignature]);
-    let other = |it: &mut chancery_core::statement::Override| it.execution_id = "claim-0".parse().unwrap();
-    assert_fails(&reviewed(other), &[CheckId::OverrideBinding]);
-
-    // Another decision with the same id: the same members about another H(PAE).
-    let (mut world, waits) = waiting();
-    world.answer_about(&chancery_core::digest::RecordId::from_bytes([7; 32]), &waits, "ann", |_| {});
-    assert_fails(&world, &[CheckId::OverrideBinding]);
-
-    // An edited reason.
-    let (mut world, waits) = waiting();
-    world.answer(&waits, "ann", |_| {});
-    world.edit_last("Looked at by hand.", "Looked at by some.");
-    assert_fails(&world, &[CheckId::EnvelopeSignature, CheckId::OverrideSignature]);
-
-    // A key that was revoked, and one that had expired.
-    type Edit = fn(&mut chancery_core::keyring::KeyEntry);
-    let cases: [(Edit, CheckId); 2] = [
-        (
-            |key| key.revoked = Some(Revocation { at: at(0), from_index: 5, reason: "lost".to_owned() }),
-            CheckId::KeyRevoked,
-        ),
-        (|key| key.valid_until = at(20), CheckId::KeyValidity),
-    ];
-    for (edit, check) in cases {
-        let (mut world, waits) = waiting();
-        world.rotate(|keyring| edit(keyring.keys.iter_mut().find(|key| key.subject == "ann").unwrap()));
-        world.answer(&waits, "ann", |_| {});
-        assert_fails(&world, &[check, CheckId::OverrideSignature]);
-    }
-
-    // One person with two keys, and two with one.
-    for (subject, of) in [("ann", "eve"), ("eve", "ann")] {
-        let (mut world, waits) = waiting();
-        let first = world.answer(&waits, "ann", |_| {});
-        let holder = of.to_owned();
-        world.rotate(|keyring| {
-            keyring.keys.iter_mut().find(|key| key.subject == holder).unwrap().subject = subject.to_owned();
-        });
-        let second = world.answer(&waits, of, |it| it.approver = subject.to_owned());
-        world.resolve(&waits, vec![first, second], |_| {});
-        assert_fails(&world, &[CheckId::OverrideQuorum, CheckId::OverrideSeparation]);
-    }
-}
-
 #[test]
 fn what_is_not_in_the_file_is_never_taken_for_checked() {
     let (mut world, waits) = waiting();
