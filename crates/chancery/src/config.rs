@@ -12,6 +12,8 @@ use chancery_runtime::Location;
 use chancery_supply::pkcs11::{KeyUri, UriError, is_uri};
 use serde::{Deserialize, Serialize};
 
+use crate::oidc::{OidcSettings, SettingsError};
+
 /// The name of the configuration file that `init` writes and every command looks for in the current folder.
 pub const FILE_NAME: &str = "chancery.toml";
 
@@ -48,12 +50,16 @@ pub struct Config {
     pub trust: PathBuf,
     /// Where the last checkpoint that was signed is kept, outside the database.
     pub checkpoint_file: PathBuf,
+    /// The identity provider whose tokens are this tenant's credentials.
+    pub oidc: Option<OidcSettings>,
     /// Address of the API.
     pub listen: SocketAddr,
     /// Address of `/healthz`, `/readyz` and `/metrics`.
     pub operator_listen: SocketAddr,
     /// Whether checkpoints and tiles are served without a credential.
     pub public_log: bool,
+    /// Whether a proxy with TLS stands before the API: without one the API listens on loopback only.
+    pub behind_tls_proxy: bool,
     /// Longest time between a decision and the checkpoint that covers it, in milliseconds (50 to 60,000).
     pub checkpoint_interval_ms: u64,
     /// How often a server looks for override cases whose time is over, in milliseconds (50 to 60,000).
@@ -62,12 +68,12 @@ pub struct Config {
     pub request_timeout_ms: u64,
     /// Longest time for a request's headers, in milliseconds (100 to 600,000).
     pub header_timeout_ms: u64,
+    /// How long a stopping server says that it is not ready and still takes connections, in milliseconds (0 to 600,000).
+    pub drain_delay_ms: u64,
     /// How long a stopping server waits for requests under way, in milliseconds (0 to 600,000).
     pub drain_timeout_ms: u64,
     /// Connections at the same time (1 to 65,536); further ones wait.
     pub connections_max: u32,
-    /// How long a stopping server says that it is not ready and still takes connections, in milliseconds (0 to 600,000).
-    pub drain_delay_ms: u64,
     /// `text` or `json`: the form of log lines on stderr.
     pub log_format: LogFormat,
 }
@@ -93,15 +99,16 @@ checkpoint_file = "state/checkpoint"
 listen = "127.0.0.1:8080"
 operator_listen = "127.0.0.1:8081"
 public_log = false
+behind_tls_proxy = false
 checkpoint_interval_ms = 1000
 override_interval_ms = 5000
 request_timeout_ms = 30000
 header_timeout_ms = 10000
+drain_delay_ms = 0
 drain_timeout_ms = 20000
 connections_max = 1024
 log_format = "text"
 "#;
-drain_delay_ms = 0
 
 /// A number's key, how to get it, and the least and the greatest that it may be.
 type Range = (&'static str, fn(&Config) -> u64, u64, u64);
@@ -112,11 +119,11 @@ const RANGES: [Range; 7] = [
     ("checkpoint_interval_ms", |c| c.checkpoint_interval_ms, 50, 60_000),
     ("request_timeout_ms", |c| c.request_timeout_ms, 100, 600_000),
     ("header_timeout_ms", |c| c.header_timeout_ms, 100, 600_000),
+    ("drain_delay_ms", |c| c.drain_delay_ms, 0, 600_000),
     ("drain_timeout_ms", |c| c.drain_timeout_ms, 0, 600_000),
     ("connections_max", |c| u64::from(c.connections_max), 1, 65_536),
 ];
 
-    ("drain_delay_ms", |c| c.drain_delay_ms, 0, 600_000),
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -147,6 +154,9 @@ pub enum ConfigError {
         /// Greatest value allowed.
         most: u64,
     },
+    /// `[oidc]` would trust nobody, or too many.
+    #[error(transparent)]
+    Oidc(#[from] SettingsError),
     /// A key's URI cannot be used. No part of it is shown: it may have a PIN, where none belongs.
     #[error("`{key}` is no URI of a key in a token: {source}")]
     KeyUri {
@@ -215,6 +225,7 @@ pub fn load(
         }
     }
     config.check_uris()?;
+    config.oidc.as_ref().map(OidcSettings::check).transpose()?;
     config.resolve_paths(path.parent().unwrap_or(Path::new("")));
     Ok(Loaded { config, origins })
 }
@@ -245,6 +256,9 @@ impl Config {
         let paths = paths.into_iter().chain(self.password_file.as_mut()).chain(self.build.as_mut());
         for path in paths.chain(&mut self.tenants) {
             *path = folder.join(&path);
+        }
+        if let Some(file) = self.oidc.as_mut().and_then(|oidc| oidc.jwks_file.as_mut()) {
+            *file = folder.join(&file);
         }
         for key in [&mut self.runtime_key, &mut self.log_key].into_iter().flatten() {
             if !is_uri(key) {

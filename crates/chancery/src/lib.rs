@@ -5,3 +5,6 @@ pub mod config;
 pub mod http;
 mod instant;
 mod lines;
+#[cfg(feature = "otel")]
+mod traces;
+pub mod oidc;
