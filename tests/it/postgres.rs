@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::http::{get, post};
+use crate::overrides::ID;
 
 /// The folders of two nodes with the same keys, on one new database; none where there is no PostgreSQL.
-fn nodes() -> Option<[TempDir; 2]> {
+pub(crate) fn nodes() -> Option<[TempDir; 2]> {
     let url = postgres::database()?;
     let first = tempfile::tempdir().unwrap();
     fs::create_dir(first.path().join("policies")).unwrap();
@@ -27,13 +28,13 @@ fn nodes() -> Option<[TempDir; 2]> {
 }
 
 /// The database that the configuration of a node names.
-fn database(folder: &Path) -> String {
+pub(crate) fn database(folder: &Path) -> String {
     let configuration = fs::read_to_string(folder.join("chancery.toml")).unwrap();
     let url = configuration.lines().find_map(|line| line.strip_prefix("database = \"")).unwrap();
     url.trim_end_matches('"').to_owned()
 }
 
-fn claim(id: &str) -> Vec<u8> {
+pub(crate) fn claim(id: &str) -> Vec<u8> {
     let signals = json!({"policyBindDate": "2019-03-14", "policyState": "OH", "policyCsl": "250/500",
         "policyDeductible": 500, "policyAnnualPremium": "1406.91", "umbrellaLimit": 0, "monthsAsCustomer": 82,
         "incidentDate": "2026-10-02", "incidentHour": 14, "incidentType": "Parked Car",
@@ -45,7 +46,7 @@ fn claim(id: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn verified(folder: &Path, decisions: u64) {
+pub(crate) fn verified(folder: &Path, decisions: u64) {
     run(&mut chancery(folder), ["export", "--out", "all.evidence.jsonl"]).expect(0);
     let mut verify = chancery_verify();
     verify.args(["--environment", "test", "--without", "build", "--json", "--root"]);
@@ -96,6 +97,52 @@ fn two_servers_on_one_database_make_one_log() {
     }
     verified(second.path(), 100);
     run(&mut chancery(first.path()), ["fsck", "--full"]).expect(0);
+}
+
+#[test]
+fn the_auditors_sql_shows_who_approved_whatever_the_node() {
+    let Some([first, second]) = nodes() else { return };
+    let root_password = fs::read_to_string(first.path().join("keys/root.password")).unwrap();
+    let said = |node: &TempDir, arguments: &[&str]| {
+        run(chancery(node.path()).env("CHANCERY_ROOT_PASSWORD", &root_password), arguments)
+    };
+    let approvers = [("anna", "ed25519", &first), ("bert", "ecdsa-p256", &second)];
+    for (name, algorithm, node) in approvers {
+        let (key, public) = (format!("{name}.key"), format!("{name}.key.pub"));
+        said(node, &["key", "generate", &key, "--algorithm", algorithm]).expect(0);
+        let role = ["--role", "approver:claims-manager", "--subject", name];
+        said(node, &[["key", "enroll", "--key", &public].as_slice(), &role].concat()).expect(0);
+    }
+    let mut signals = crate::http::claim_signals();
+    signals["fraudScore"] = "0.93".into();
+    fs::write(first.path().join("signals.json"), signals.to_string()).unwrap();
+    let decide = ["decide", "claim-approval", "--execution-id", ID, "--signals", "signals.json"];
+    said(&first, &decide).expect(8);
+    for ((name, _, node), progress) in approvers.into_iter().zip(["1 of 2", "2 of 2"]) {
+        let (key, reason) = (format!("{name}.key"), format!("Seen by {name}."));
+        let words = ["--outcome", "approve", "--reason", &reason, "-o", "json"];
+        let case = said(node, &[["override", "approve", ID, "--key", &key].as_slice(), &words].concat());
+        assert_eq!(case.expect(0).json()["progress"], progress);
+    }
+
+    let rows = postgres::as_superuser(&database(first.path()), crate::views::SEED);
+    let mut rows: Vec<Vec<&str>> = rows.lines().map(|row| row.split('|').collect()).collect();
+    rows.sort();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    for (row, (name, ..)) in rows.iter().zip(approvers) {
+        let [id, fingerprint, decision, state, executed_at, by, role, status, reason, resolved_at] = row[..]
+        else {
+            panic!("{row:?}")
+        };
+        assert_eq!((id, fingerprint.len(), decision, state), (ID, 64, "refer", "completed"), "{row:?}");
+        assert_eq!((by, role, status), (name, "claims-manager", "approved"), "{row:?}");
+        assert_eq!(reason, format!("Seen by {name}."));
+        assert!(!executed_at.is_empty() && executed_at < resolved_at, "{row:?}");
+    }
+    let further = postgres::as_superuser(&database(first.path()), crate::views::FURTHER);
+    assert!(further.lines().count() >= 3, "{further}");
+    verified(second.path(), 1);
+    said(&first, &["fsck", "--full"]).expect(0);
 }
 
 #[test]
