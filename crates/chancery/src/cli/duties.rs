@@ -1,5 +1,5 @@
 //! What a server does beside requests, for every tenant, on threads of their own: signing checkpoints, ending override
-//! cases, going by what other nodes have put in force.
+//! cases, going by what other nodes have put in force, writing what was refused.
 //!
 //! ```text
 //! every interval ── lease? ── held here ──► the work
@@ -22,6 +22,9 @@ use crate::config::Config;
 
 /// How often a node looks for what others have put in force.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often what was refused is written.
+const EVENTS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The least time of a lease: shorter ones would change hands whenever a database is slow for a moment.
 const LEASE_MIN: Duration = Duration::from_secs(3);
@@ -75,6 +78,13 @@ impl Duties {
                 }
             })?);
         }
+        let counted = runtimes.to_vec();
+        duties.push(Periodic::start("security-events", EVENTS_INTERVAL, counted, |runtime| {
+            if let Err(error) = runtime.security_events().flush() {
+                let tenant = &runtime.settings().tenant;
+                tracing::error!(%tenant, error = chain(&error), "security events could not be written");
+            }
+        })?);
         Ok(Self(duties))
     }
 

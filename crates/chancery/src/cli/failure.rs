@@ -160,6 +160,19 @@ impl Failure {
                 "what it takes away is lost for ever: revoke from a later index, or say `--accept-loss` with that number"
             }
             ("keyring.in_force", _) => "`chancery bundle history` shows who put what in force",
+            ("apikey.limit" | "apikey.ended" | "apikey.unknown", _) => {
+                "`chancery apikey list --all` shows every key, `chancery apikey create` makes one"
+            }
+            ("apikey.separation", _) => "one principal approves, another one administers: make two",
+            ("vault.other", _) => "name the folder with this log's own `vault.key` with `keys` in chancery.toml",
+            ("auth.role" | "auth.tenant", _) => {
+                "use a credential that has the role, in `--token-file` or `CHANCERY_TOKEN`; `chancery apikey list` on \
+                 the server's machine shows which has"
+            }
+            (code, _) if code.starts_with("auth.") => {
+                "put a good credential into `CHANCERY_TOKEN` or name its file with `--token-file`; `chancery apikey \
+                 create`, on the server's machine, makes one"
+            }
             (_, Cause::Caller) => "correct the input and run the command again",
             (_, Cause::Conflict) => {
                 "look at what is recorded: `chancery decision list`, `chancery bundle history`"

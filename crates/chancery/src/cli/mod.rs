@@ -1,5 +1,6 @@
 //! The command line: one file for each command, and the way from an error to an exit code.
 
+mod apikey;
 mod batch;
 mod build;
 mod bundle;
@@ -25,12 +26,14 @@ mod password;
 mod plan;
 mod remote;
 mod rows;
+mod security_events;
 mod serve;
 mod settings;
 mod signer;
 mod ssh_agent;
 mod stderr;
 mod summary;
+mod telemetry;
 mod tenants;
 mod trust;
 mod verification;
@@ -119,6 +122,11 @@ enum Command {
     /// Make keys, look at them, enrol and revoke them.
     #[command(subcommand)]
     Key(key::Command),
+    /// API keys: credentials for callers of the HTTP API.
+    #[command(subcommand)]
+    Apikey(apikey::Command),
+    /// List what was refused at the door of the HTTP API.
+    SecurityEvents(security_events::Arguments),
     /// Root keys and the keyring: who may sign.
     #[command(subcommand)]
     Trust(trust::Command),
@@ -150,6 +158,7 @@ impl Command {
                 | Self::Trust(_)
                 | Self::Verify(_)
                 | Self::Verification(_)
+                | Self::SecurityEvents(_)
                 | Self::Override(_)
                 | Self::Build(_)
                 | Self::Completions(_)
@@ -203,6 +212,8 @@ fn run(arguments: Arguments, edge: &Edge) -> Result<Exit, Failure> {
         Command::Bundle(command) => bundle::run(command, &home),
         Command::Override(command) => overrides::run(command, &home),
         Command::Key(command) => key::run(command, &home),
+        Command::Apikey(command) => apikey::run(command, &home),
+        Command::SecurityEvents(command) => security_events::run(command, &home),
         Command::Trust(command) => trust::run(command, &home),
         Command::Log(command) => log::run(command, &home),
         Command::Fsck(command) => fsck::run(command, &home),

@@ -1,6 +1,5 @@
 //! `chancery serve`: the HTTP API, the operator's port, and the checkpoint publisher, until it is told to stop.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +9,14 @@ use chancery_runtime::{Clock, Runtime};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use super::duties::Duties;
+use super::failure::chain;
 use super::open::Home;
-use super::stderr::{Flush, Lines};
+use super::telemetry;
 use super::tenants::{self, Opened};
 use super::{Exit, Failure};
-use crate::config::{Config, LogFormat};
+use crate::config::Config;
 use crate::http::drain::{Drain, Phase};
 use crate::http::serve::{Limits, serve};
 use crate::http::{self, Authentication, State, operator_router, router};
@@ -43,25 +42,32 @@ impl Arguments {
 pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure> {
     let flags: Vec<_> = arguments.listen.iter().map(|listen| ("listen", listen.to_string())).collect();
     let config = home.configuration(&flags)?.config;
-    if !arguments.dev {
-        return Err(Failure::usage("no authentication is configured, so nothing may be served to others")
-            .help("`chancery serve --dev` serves a test log (`chancery init --environment test`) on this machine alone"));
-    }
-    let authentication = Authentication::Dev { principal: config.principal.as_str().into() };
-    for address in [config.listen, config.operator_listen] {
-        authentication.may_listen_on(address).map_err(|error| {
+    let authentication = match arguments.dev {
+        true => Authentication::Dev { principal: config.principal.as_str().into() },
+        false => Authentication::Credentials,
+    };
+    // On the operator's port there are neither credentials nor records.
+    for (address, is_private) in [(config.listen, config.behind_tls_proxy), (config.operator_listen, true)] {
+        authentication.may_listen_on(address, is_private).map_err(|error| {
             Failure::usage(error).help(
-                "choose a loopback address, such as 127.0.0.1:8080, with `--listen`, `listen` and `operator_listen`",
+                "choose a loopback address, such as 127.0.0.1:8080, with `--listen`, `listen` and `operator_listen`; \
+                 with credentials, behind a proxy that has TLS, say `behind_tls_proxy = true`",
             )
         })?;
     }
     // Dropped at the very end: what is gathered goes out.
-    let _lines = log_to_stderr(config.log_format)?;
+    let _telemetry = telemetry::start(config.log_format)?;
     let metrics =
         http::metrics::install().map_err(|error| Failure::system("cannot count what happens", &error))?;
-    // Without credentials nobody could say whose log is meant: the first tenant's alone.
-    let config = Config { tenants: Vec::new(), ..config };
-    let opened = tenants::open(home, &config, Some(Environment::Test))?;
+    let opened = if arguments.dev {
+        // Without credentials nobody could say whose log is meant: the first tenant's alone.
+        let config = Config { tenants: Vec::new(), ..config.clone() };
+        tenants::open(home, &config, Some(Environment::Test))?
+    } else {
+        let opened = tenants::open(home, &config, None)?;
+        require_credentials(&opened)?;
+        opened
+    };
     let runtimes: Vec<Runtime> = opened.iter().map(|opened| opened.runtime.clone()).collect();
     let reactor = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -72,6 +78,11 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
     // Whatever still runs holds the log; it has to be gone before the last checkpoint, and before the log closes.
     reactor.shutdown_timeout(Duration::from_secs(5));
     duties.stop();
+    for runtime in &runtimes {
+        if let Err(error) = runtime.security_events().drain() {
+            tracing::error!(error = chain(&error), "security events could not be written");
+        }
+    }
     served?;
     // The others are not kept from a last checkpoint by one that cannot be signed.
     let finished: Vec<_> = runtimes.iter().map(|runtime| home.finish(runtime)).collect();
@@ -93,6 +104,7 @@ async fn listen(
                 .help("stop what listens there, or choose another address with `--listen`")
         })
     };
+    let is_dev = matches!(authentication, Authentication::Dev { .. });
     let (api, operator) = (bind(config.listen).await?, bind(config.operator_listen).await?);
     let shown = |listener: &TcpListener| {
         listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string())
@@ -100,10 +112,11 @@ async fn listen(
     for Opened { runtime, .. } in &opened {
         tracing::info!(log = %runtime.settings().log_origin, "open");
     }
-    let log = |Opened { config, runtime }| http::Log {
+    let log = |Opened { config, runtime, oidc }| http::Log {
         runtime,
         database: config.database,
         public_log: config.public_log,
+        oidc,
     };
     let state = State::new(http::Options {
         logs: opened.into_iter().map(log).collect(),
@@ -122,7 +135,14 @@ async fn listen(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let drain = Drain::default();
     tracing::info!(api = shown(&api), operator = shown(&operator), "listening");
-    tracing::warn!("started with --dev: nobody is asked who they are, and every attestation says \"test\"");
+    if is_dev {
+        tracing::warn!("started with --dev: nobody is asked who they are, and every attestation says \"test\"");
+    } else if !config.listen.ip().is_loopback() && config.behind_tls_proxy {
+        tracing::warn!(
+            api = %config.listen,
+            "no TLS here: whoever reaches this port without the proxy reads and writes in the clear"
+        );
+    }
     let signals = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -152,23 +172,27 @@ fn no_signals(error: std::io::Error) -> Failure {
     Failure::system("cannot listen to signals", &error)
 }
 
+/// Refuses to serve where nobody could call.
+fn require_credentials(opened: &[Opened]) -> Result<(), Failure> {
+    let mut is_callable = false;
+    for Opened { runtime, oidc, .. } in opened {
+        if oidc.is_some() || runtime.api_keys().is_there_one()? {
+            is_callable = true;
+        } else {
+            tracing::warn!(tenant = %runtime.settings().tenant, "no credential is good for this log yet");
+        }
+    }
+    if is_callable {
+        return Ok(());
+    }
+    Err(Failure::usage("there are no credentials, so nobody could call").help(
+        "make the first: `chancery apikey create --principal claims-core --role submitter`; on a test log \
+         `chancery serve --dev` asks for none, on this machine alone",
+    ))
+}
+
 /// A name for this process that no other has: where it runs, and something random.
 fn holder(home: &Home<'_>) -> Result<String, Failure> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Ok(format!("{} {} {}", host.trim(), std::process::id(), home.random_hex()?))
-}
-
-/// Log lines go to stderr; `RUST_LOG` chooses which (default: info).
-fn log_to_stderr(format: LogFormat) -> Result<Flush, Failure> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let (lines, flush) =
-        Lines::to(std::io::stderr()).map_err(|error| Failure::system("cannot start a thread", &error))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_ansi(colour);
-    // A subscriber that is there already (in a test) stays.
-    let _ = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
-    Ok(flush)
 }

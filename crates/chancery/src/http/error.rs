@@ -151,8 +151,16 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (code, retry_after_s) = (ProblemCode(self.code), self.retry_after_s);
+        let (code, retry_after_s, status) = (ProblemCode(self.code), self.retry_after_s, self.status);
         let mut response = self.details().into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 6750 §3: without a credential no error is named.
+            let challenge = match code.0 {
+                "auth.required" => "Bearer realm=\"chancery\"",
+                _ => "Bearer realm=\"chancery\", error=\"invalid_token\"",
+            };
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         if let Some(seconds) = retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -16,7 +16,7 @@ use super::error::Problem;
 use super::parameters::Query;
 use super::{
     batch, build, confirmation, decisions, explanation, export, lineage, list, log, overrides, policies,
-    problems, provenance, publish, replay, schema, trust, verifications, verify,
+    problems, provenance, publish, replay, schema, security_events, trust, verifications, verify,
 };
 
 /// Where the document is.
@@ -57,6 +57,7 @@ pub(super) fn api() -> OpenApiRouter {
         .routes(routes!(decisions::attestation))
         .routes(routes!(provenance::provenance))
         .routes(routes!(lineage::lineage))
+        .routes(routes!(lineage::lineages))
         .routes(routes!(explanation::explain))
         .routes(routes!(replay::replay))
         .routes(routes!(confirmation::confirm))
@@ -74,6 +75,7 @@ pub(super) fn api() -> OpenApiRouter {
         .routes(routes!(build::build))
         .routes(routes!(trust::root))
         .routes(routes!(trust::keyring, trust::log_keyring))
+        .routes(routes!(security_events::list))
         .routes(routes!(log::checkpoint))
         .routes(routes!(log::tile))
         .routes(routes!(log::proof))

@@ -9,6 +9,7 @@ mod origins;
 mod overrides;
 mod policies;
 mod records;
+mod security;
 
 pub use decisions::*;
 pub use events::*;
@@ -18,3 +19,4 @@ pub use origins::*;
 pub use overrides::*;
 pub use policies::*;
 pub use records::*;
+pub use security::*;

@@ -4,11 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, StatusCode, header};
 
-use super::role::Role;
 use crate::http::error::Problem;
-
-/// Whoever starts a server with `--dev` holds the keys and the database anyway.
-pub(super) const ROLES: [Role; 8] = Role::ALL;
 
 /// A web page whose name was pointed at 127.0.0.1 is not a caller on this machine.
 pub(super) fn check_host(headers: &HeaderMap) -> Result<(), Problem> {

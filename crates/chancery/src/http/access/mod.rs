@@ -1,19 +1,25 @@
 //! Who calls, what they may do, and whose log it is about: every route with its roles, in one table.
 //!
 //! ```text
-//! routes   the table: method, path, who may
-//! role     what credentials allow
-//! tenants  one log each; the map of them is reached from here alone
-//! dev      no credentials: loopback, one principal
+//! routes       the table: method, path, who may
+//! tenants      one log each; the map of them is reached from here alone
+//! dev          no credentials: loopback, one principal
+//! credentials  what a request shows
+//! keys           an API key
+//! token          a token of an identity provider
+//! refusal      what was refused: answered, and counted as a security event
 //! ```
 //! [`authorise`] stands before every handler. It finds the route in the table, asks who sends the request, and puts the
 //! [`Identity`] and the [`Tenant`] into it. A request's tenant comes from its credential. Where none is needed it is in
 //! the path (`/v1/log/{tenant}/…`) or is the only one, or the one that `tenant` in the query names.
 
+mod credentials;
 mod dev;
-mod role;
+mod keys;
+mod refusal;
 mod routes;
 mod tenants;
+mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,12 +30,13 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chancery_runtime::Caller;
+pub(super) use chancery_runtime::credentials::{Role, Roles};
 
 use super::error::Problem;
 use super::parameters::{Query, Segments, TenantInQuery};
 use super::state::State;
 
-pub(super) use role::{Role, Roles};
+use refusal::Refusal;
 pub(super) use routes::{Access, ROUTES, find};
 pub use tenants::{Log, TenantsError};
 pub(super) use tenants::{Tenant, Tenants};
@@ -42,27 +49,45 @@ pub enum Authentication {
         /// The id of the principal entity.
         principal: Arc<str>,
     },
+    /// Each request shows a credential, which says whose log it is about.
+    Credentials,
 }
 
 /// Why a server must not listen on an address.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "without credentials the server listens on loopback only, and `{address}` can be reached from elsewhere: \
-     listen on 127.0.0.1 or ::1"
-)]
-pub struct ListenError {
-    address: SocketAddr,
+pub enum ListenError {
+    /// Anybody could call.
+    #[error(
+        "without credentials the server listens on loopback only, and `{address}` can be reached from elsewhere: \
+         listen on 127.0.0.1 or ::1"
+    )]
+    Open {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Credentials and records would cross a network in the clear.
+    #[error(
+        "without TLS the server listens on loopback only, and `{address}` can be reached from elsewhere: credentials \
+         would be read on the way"
+    )]
+    Clear {
+        /// The address.
+        address: SocketAddr,
+    },
 }
 
 impl Authentication {
-    /// Whether a server with this authentication may listen there.
+    /// Whether a server with this authentication may listen there; `is_private` says that nobody reads what comes over
+    /// the network on the way: there is TLS, here or in a proxy.
     ///
     /// # Errors
-    /// [`ListenError`] for an address beyond loopback when there are no credentials.
-    pub fn may_listen_on(&self, address: SocketAddr) -> Result<(), ListenError> {
+    /// [`ListenError`] for an address beyond loopback when there are no credentials, or no TLS.
+    pub fn may_listen_on(&self, address: SocketAddr, is_private: bool) -> Result<(), ListenError> {
         match self {
-            Self::Dev { .. } if address.ip().is_loopback() => Ok(()),
-            Self::Dev { .. } => Err(ListenError { address }),
+            _ if address.ip().is_loopback() => Ok(()),
+            Self::Dev { .. } => Err(ListenError::Open { address }),
+            Self::Credentials if is_private => Ok(()),
+            Self::Credentials => Err(ListenError::Clear { address }),
         }
     }
 }
@@ -74,6 +99,8 @@ pub(super) struct Identity {
     pub(super) caller: Caller,
     tenant: Tenant,
     roles: Roles,
+    /// The API key, where it is one.
+    key_id: Option<Arc<str>>,
 }
 
 impl Identity {
@@ -83,12 +110,18 @@ impl Identity {
     }
 
     fn require_any(&self, roles: &[Role]) -> Result<(), Problem> {
-        if self.roles.has_any(roles) { Ok(()) } else { Err(lacking()) }
+        if self.roles.has_any(roles) { Ok(()) } else { Err(lacking(roles)) }
     }
 }
 
-fn lacking() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "auth.role", "the credential lacks the role for this")
+/// Names the roles that would do, one of which is enough.
+fn lacking(roles: &[Role]) -> Problem {
+    let named: Vec<String> = roles.iter().map(|role| format!("`{role}`")).collect();
+    let mut detail = format!("the credential lacks the role for this: {} would do", named.join(" or "));
+    if roles == [Role::Approver] {
+        detail.push_str(", in a credential without an administrative role");
+    }
+    Problem::new(StatusCode::FORBIDDEN, "auth.role", detail)
 }
 
 impl<S: Sync> FromRequestParts<S> for Identity {
@@ -119,20 +152,25 @@ pub(super) async fn authorise(Extract(state): Extract<State>, request: Request, 
     };
     let (mut parts, body) = request.into_parts();
     match admit(&state, route.access, &mut parts).await {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
-        Err(problem) => problem.into_response(),
+        Ok(()) => {
+            let identity = parts.extensions.get::<Identity>().cloned();
+            let response = next.run(Request::from_parts(parts, body)).await;
+            refusal::count_answered(identity.as_ref(), route, &response);
+            response
+        }
+        Err(refusal) => refusal.answer(&state, route),
     }
 }
 
 /// Puts into the request whose log it is about, and who sends it where somebody has to.
-async fn admit(state: &State, access: Access, parts: &mut Parts) -> Result<(), Problem> {
-    match access {
-        Access::Page => Ok(()),
+async fn admit(state: &State, access: Access, parts: &mut Parts) -> Result<(), Refusal> {
+    let identity = match access {
+        Access::Page => return Ok(()),
         Access::Public => {
             let tenant = asked_for(state.tenants(), parts).await?;
             parts.extensions.insert(TenantInQuery);
             parts.extensions.insert(tenant);
-            Ok(())
+            return Ok(());
         }
         Access::Log => {
             let segments = Segments::from_request_parts(parts, &()).await?;
@@ -142,44 +180,50 @@ async fn admit(state: &State, access: Access, parts: &mut Parts) -> Result<(), P
                 return Ok(());
             }
             let identity = identify(state, parts).await?;
-            identity.require_any(&[Role::Reader, Role::Auditor])?;
+            identity
+                .require_any(&[Role::Reader, Role::Auditor])
+                .map_err(|problem| refused(problem, &identity))?;
             if identity.tenant.name().as_str() != wanted {
-                return Err(unknown_log());
+                return Err(refused(another_log(&identity), &identity));
             }
-            enter(parts, identity);
-            Ok(())
+            identity
         }
-        Access::Any => {
-            let identity = identify(state, parts).await?;
-            enter(parts, identity);
-            Ok(())
-        }
+        Access::Any => identify(state, parts).await?,
         Access::Roles(roles) => {
             let identity = identify(state, parts).await?;
-            identity.require_any(roles)?;
-            enter(parts, identity);
-            Ok(())
+            identity.require_any(roles).map_err(|problem| refused(problem, &identity))?;
+            identity
         }
-        Access::OperatorPort => Err(lacking()),
+        Access::OperatorPort => return Err(lacking(&[]).into()),
+    };
+    parts.extensions.insert(identity.tenant.clone());
+    parts.extensions.insert(identity);
+    Ok(())
+}
+
+/// A refusal of somebody whose credential is good.
+fn refused(problem: Problem, identity: &Identity) -> Refusal {
+    Refusal {
+        problem,
+        tenant: Some(identity.tenant.clone()),
+        caller: Some(identity.caller.principal.clone()),
+        key_id: identity.key_id.clone(),
     }
 }
 
-fn enter(parts: &mut Parts, identity: Identity) {
-    parts.extensions.insert(identity.tenant.clone());
-    parts.extensions.insert(identity);
-}
-
 /// Who sends a request.
-async fn identify(state: &State, parts: &Parts) -> Result<Identity, Problem> {
+async fn identify(state: &State, parts: &Parts) -> Result<Identity, Refusal> {
     match state.authentication() {
         Authentication::Dev { principal } => {
             dev::check_host(&parts.headers)?;
             Ok(Identity {
                 caller: Caller { principal: Arc::clone(principal) },
                 tenant: state.tenants().first().clone(),
-                roles: dev::ROLES.into_iter().collect(),
+                roles: Roles::all(),
+                key_id: None,
             })
         }
+        Authentication::Credentials => credentials::identify(state, parts).await,
     }
 }
 
@@ -204,6 +248,16 @@ async fn asked_for(tenants: &Tenants, parts: &mut Parts) -> Result<Tenant, Probl
     tenant.cloned().ok_or_else(unknown_log)
 }
 
+/// Says the same of a log that is here and of one that is not.
+fn another_log(identity: &Identity) -> Problem {
+    let detail = format!(
+        "the credential is one of `{}`: the log of another tenant needs one of that tenant's, with the role `reader` or \
+         `auditor`",
+        identity.tenant.name()
+    );
+    Problem::new(StatusCode::FORBIDDEN, "auth.tenant", detail)
+}
+
 fn unknown_log() -> Problem {
     Problem::not_found("log.unknown", "there is no log of this tenant here for you")
 }
@@ -213,13 +267,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_credentials_only_loopback_is_listened_on() {
-        let dev = Authentication::Dev { principal: "local".into() };
+    fn without_credentials_or_tls_only_loopback_is_listened_on() {
+        let (dev, keys) = (Authentication::Dev { principal: "local".into() }, Authentication::Credentials);
         for address in ["127.0.0.1:80", "127.8.8.8:1", "[::1]:80"] {
-            assert!(dev.may_listen_on(address.parse().unwrap()).is_ok(), "{address}");
+            for authentication in [&dev, &keys] {
+                assert!(authentication.may_listen_on(address.parse().unwrap(), false).is_ok(), "{address}");
+            }
         }
         for address in ["0.0.0.0:80", "192.0.2.1:80", "[::]:80", "[2001:db8::1]:80"] {
-            assert!(dev.may_listen_on(address.parse().unwrap()).is_err(), "{address}");
+            let address = address.parse().unwrap();
+            for is_private in [false, true] {
+                assert!(matches!(dev.may_listen_on(address, is_private), Err(ListenError::Open { .. })));
+            }
+            assert!(matches!(keys.may_listen_on(address, false), Err(ListenError::Clear { .. })));
+            assert!(keys.may_listen_on(address, true).is_ok());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 
-use super::role::Role;
+use super::Role;
 
 /// Who may use a route, and whose log it is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,6 +47,7 @@ const READERS: Access = Access::Roles(&[Role::Reader]);
 const AUDITORS: Access = Access::Roles(&[Role::Auditor]);
 const PUBLISHERS: Access = Access::Roles(&[Role::PolicyPublisher]);
 const APPROVERS: Access = Access::Roles(&[Role::Approver]);
+const WATCHERS: Access = Access::Roles(&[Role::Auditor, Role::Operator]);
 const CUSTODIANS: Access = Access::Roles(&[Role::KeyCustodian]);
 
 const fn route(method: &'static str, path: &'static str, access: Access) -> Route {
@@ -64,6 +65,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
     route("POST", "/v1/decisions:evaluate", EVALUATORS),
     route("GET", "/v1/decisions", READERS),
     route("GET", "/v1/decisions:stats", READERS),
+    route("GET", "/v1/decisions:lineage", READERS),
     untimed("GET", "/v1/decisions:export", AUDITORS),
     route("GET", "/v1/decisions/{id}", READERS),
     untimed("GET", "/v1/decisions/{id}/attestation", READERS),
@@ -92,6 +94,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
     route("GET", "/v1/verifications", READERS),
     route("POST", "/v1/verifications:backfill", AUDITORS),
     route("GET", "/v1/verifications:backfill/{job}", AUDITORS),
+    route("GET", "/v1/security-events", WATCHERS),
     route("GET", "/v1/openapi.json", Access::Page),
     route("GET", "/docs", Access::Page),
     route("GET", "/docs/", Access::Page),

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::http::error::Problem;
 use crate::http::latency::Latency;
 use crate::http::verifications::Backfills;
+use crate::oidc::{Claimed, Oidc};
 
 /// Batches, exports and verifications at the same time. Each holds a thread, and an export a read snapshot that
 /// keeps the write-ahead log from being emptied; more of them are asked to come again.
@@ -37,6 +38,8 @@ pub struct Log {
     pub database: Location,
     /// Whether checkpoints and tiles need no credential.
     pub public_log: bool,
+    /// The identity provider whose tokens are its credentials.
+    pub oidc: Option<Oidc>,
 }
 
 /// Why logs cannot be served together.
@@ -50,6 +53,14 @@ pub enum TenantsError {
     Twice {
         /// Whose.
         tenant: TenantId,
+    },
+    /// One token would be of both.
+    #[error("`{one}` and `{other}` have the same `oidc.issuer` and `oidc.audience`; a token is of one tenant")]
+    SameIssuer {
+        /// A tenant.
+        one: TenantId,
+        /// Another.
+        other: TenantId,
     },
 }
 
@@ -74,6 +85,9 @@ impl Tenants {
                 backfills: Backfills::default(),
                 request_timeout,
             }));
+            if let Some(other) = by_name.values().find(|other| tenant.has_tokens_of(other)) {
+                return Err(TenantsError::SameIssuer { one: other.name().clone(), other: tenant.name().clone() });
+            }
             first.get_or_insert_with(|| tenant.clone());
             if let Some(tenant) = by_name.insert(tenant.name().clone(), tenant) {
                 return Err(TenantsError::Twice { tenant: tenant.name().clone() });
@@ -97,6 +111,14 @@ impl Tenants {
     /// The only one, where there are no others.
     pub(super) fn only(&self) -> Option<&Tenant> {
         (self.by_name.len() == 1).then_some(&self.first)
+    }
+
+    /// The one whose provider and audience a token names: none where they are several.
+    pub(super) fn of_token(&self, claimed: &Claimed) -> Option<(&Tenant, &Oidc)> {
+        let meant = |tenant: &'_ Tenant| tenant.oidc().is_some_and(|oidc| oidc.is_meant(claimed));
+        let mut meant = self.by_name.values().filter(|tenant| meant(tenant));
+        let found = meant.next()?;
+        if meant.next().is_some() { None } else { Some((found, found.oidc()?)) }
     }
 
     /// The one of this name.
@@ -135,6 +157,19 @@ impl std::fmt::Debug for Tenant {
 impl Tenant {
     pub(in crate::http) fn name(&self) -> &TenantId {
         &self.0.name
+    }
+
+    /// The identity provider whose tokens are its credentials.
+    pub(super) fn oidc(&self) -> Option<&Oidc> {
+        self.0.log.oidc.as_ref()
+    }
+
+    fn has_tokens_of(&self, other: &Self) -> bool {
+        let tokens = |tenant: &Self| {
+            let (issuer, audience) = tenant.oidc()?.issuer_and_audience();
+            Some((issuer.to_owned(), audience.to_owned()))
+        };
+        tokens(self).is_some_and(|own| Some(own) == tokens(other))
     }
 
     pub(in crate::http) fn runtime(&self) -> &Runtime {

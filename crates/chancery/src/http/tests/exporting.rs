@@ -189,7 +189,7 @@ async fn what_the_log_does_not_have_is_not_found() {
     for path in ["0/001", "0/000", "9/000", "0/0", "x", "entries/000.p/256", "../checkpoint"] {
         api.get(&format!("/v1/log/acme/tile/{path}")).await.problem(404, "log.tile");
     }
-    api.get("/v1/log/other/checkpoint").await.problem(404, "log.unknown");
+    api.get("/v1/log/other/checkpoint").await.problem(403, "auth.tenant");
     api.get("/v1/log/acme/proof?index=1000").await.problem(404, "log.index");
     api.get("/v1/log/acme/proof").await.problem(400, "request.query");
     api.get("/v1/log/acme/proof?index=-1").await.problem(400, "request.query");

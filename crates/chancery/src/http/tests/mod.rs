@@ -2,12 +2,14 @@
 
 mod batches;
 mod confirming;
+mod credentials;
 mod deciding;
 mod described;
 mod explaining;
 mod exporting;
 mod hygiene;
 mod keyring;
+mod matrix;
 mod origins;
 mod overriding;
 mod policies;
@@ -15,4 +17,7 @@ mod reading;
 mod routes;
 mod support;
 mod tenants;
+mod tokens;
+#[cfg(feature = "otel")]
+mod traces;
 mod verifying;

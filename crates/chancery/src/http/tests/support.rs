@@ -17,6 +17,7 @@ use chancery_core::keyring::{Role, RootPub};
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
 use chancery_runtime::bundles::Files;
+use chancery_runtime::credentials::NewApiKey;
 use chancery_runtime::init::{Commitments, Holder, InitRequest, Roots, init};
 use chancery_runtime::{
     BuildFiles, Clock, Entropy, EntropyError, Home, KeyName, Options, Runtime, ServerKeys, keys,
@@ -39,7 +40,7 @@ const START: &str = "2026-03-01T10:00:00.000000Z";
 pub(super) struct TestClock(AtomicI64);
 
 impl TestClock {
-    fn start() -> Arc<Self> {
+    pub(super) fn start() -> Arc<Self> {
         Arc::new(Self(AtomicI64::new(START.parse::<Timestamp>().unwrap().unix_micros())))
     }
 
@@ -154,6 +155,9 @@ pub(super) fn outside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(work).join().unwrap())
 }
 
+/// How many API keys were made: each from bytes of its own.
+static KEYS: AtomicU64 = AtomicU64::new(1);
+
 /// A log of one's own, with the API before it.
 pub(super) struct Api {
     pub(super) runtime: Runtime,
@@ -165,7 +169,11 @@ pub(super) struct Api {
 }
 
 /// A tenant's log of one's own.
-fn log_of(tenant: &str, build: Option<BuildFiles>, clock: &Arc<TestClock>) -> (http::Log, TempDir) {
+pub(super) fn log_of(
+    tenant: &str,
+    build: Option<BuildFiles>,
+    clock: &Arc<TestClock>,
+) -> (http::Log, TempDir) {
     let (files, _) = outside(|| prepared(tenant));
     let folder = tempfile::tempdir().unwrap();
     for (path, bytes) in files {
@@ -190,7 +198,7 @@ fn log_of(tenant: &str, build: Option<BuildFiles>, clock: &Arc<TestClock>) -> (h
         threads: None,
     };
     let runtime = outside(|| Runtime::open(opened)).unwrap();
-    (http::Log { runtime, database: database.into(), public_log: false }, folder)
+    (http::Log { runtime, database: database.into(), public_log: false, oidc: None }, folder)
 }
 
 /// An answer, whole.
@@ -288,6 +296,27 @@ impl Api {
 
     pub(super) fn policy_key(&self) -> SigningKey {
         SigningKey::from_pkcs8_der(&prepared(TENANT).1).unwrap()
+    }
+
+    /// An API key for a principal of the log at this place, as callers send it.
+    pub(super) fn api_key(&self, place: usize, principal: &str, roles: &str) -> String {
+        let tenants = self.state.tenants().all();
+        let runtime = tenants[place].runtime();
+        outside(|| {
+            let wanted = NewApiKey {
+                principal: principal.to_owned(),
+                roles: roles.parse().unwrap(),
+                label: None,
+                not_before: None,
+                expires_at: self.clock.now().checked_add_ms(3_600_000).unwrap(),
+                created_by: "tester".to_owned(),
+            };
+            let vault = keys::vault_key(&Home::new(self._folder[place].path()), PASSWORD).unwrap();
+            let chance =
+                self.clock.now().unix_micros().unsigned_abs() ^ (KEYS.fetch_add(1, Ordering::Relaxed) << 20);
+            let entropy = TestEntropy(AtomicU64::new(chance));
+            runtime.api_keys().create(wanted, &vault, &entropy).unwrap().text().to_string()
+        })
     }
 
     pub(super) async fn get(&self, path: &str) -> Answered {

@@ -53,8 +53,8 @@ async fn a_log_is_that_of_its_path_and_another_one_is_there_for_nobody() {
     assert!(theirs.text().starts_with("log.example.com/other\n"), "{}", theirs.text());
     let api = Api::of_two(|_| {});
     for path in ["checkpoint", "tile/0/000.p/1", "proof?index=0"] {
-        api.get(&format!("/v1/log/other/{path}")).await.problem(404, "log.unknown");
-        api.get(&format!("/v1/log/nobody/{path}")).await.problem(404, "log.unknown");
+        api.get(&format!("/v1/log/other/{path}")).await.problem(403, "auth.tenant");
+        api.get(&format!("/v1/log/nobody/{path}")).await.problem(403, "auth.tenant");
     }
 }
 
@@ -123,6 +123,7 @@ fn two_logs_of_one_tenant_are_refused() {
         runtime: api.runtime.clone(),
         database: std::path::PathBuf::from("chancery.db").into(),
         public_log: false,
+        oidc: None,
     };
     let made = |logs| crate::http::access::Tenants::new(logs, std::time::Duration::from_secs(1)).map(drop);
     assert!(made(vec![log(), log()]).unwrap_err().to_string().contains("`acme`"));
