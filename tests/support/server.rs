@@ -9,6 +9,14 @@ use std::time::Duration;
 
 use crate::program::chancery;
 
+/// A field of a log line, in either form.
+fn field(line: &str, name: &str) -> Option<String> {
+    match serde_json::from_str::<serde_json::Value>(line) {
+        Ok(entry) => entry["fields"][name].as_str().map(str::to_owned),
+        Err(_) => Some(line.split_once(&format!(" {name}=\""))?.1.split_once('"')?.0.to_owned()),
+    }
+}
+
 /// A server; ended when it is dropped.
 pub struct Server {
     child: Child,
@@ -46,11 +54,8 @@ impl Server {
         while urls.0.is_none() || urls.1.is_none() {
             let line = log.recv_timeout(Duration::from_secs(60));
             let line = line.unwrap_or_else(|_| panic!("the server does not listen:\n{}", seen.join("\n")));
-            if let Ok(entry) = serde_json::from_str::<serde_json::Value>(&line) {
-                let field =
-                    |name: &str| entry["fields"][name].as_str().map(|address| format!("http://{address}"));
-                urls = (urls.0.or(field("api")), urls.1.or(field("operator")));
-            }
+            let field = |name: &str| field(&line, name).map(|address| format!("http://{address}"));
+            urls = (urls.0.or_else(|| field("api")), urls.1.or_else(|| field("operator")));
             seen.push(line);
         }
         Self { child, url: urls.0.unwrap(), operator_url: urls.1.unwrap(), log }
@@ -61,6 +66,14 @@ impl Server {
         self.log.try_iter().collect()
     }
 
+    /// Ends it the way a service manager does, and gives every line that it has logged since the last call.
+    #[must_use]
+    pub fn log_until_stopped(mut self) -> Vec<String> {
+        self.terminate();
+        // The reader ends with the pipe.
+        self.log.iter().collect()
+    }
+
     /// The process.
     #[must_use]
     pub fn id(&self) -> u32 {
@@ -69,6 +82,10 @@ impl Server {
 
     /// Ends it the way a service manager does, and waits.
     pub fn stop(mut self) -> std::process::ExitStatus {
+        self.terminate()
+    }
+
+    fn terminate(&mut self) -> std::process::ExitStatus {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         self.child.wait().unwrap()
     }

@@ -12,11 +12,13 @@
 //! Sources: formats §3 and §4.1.
 
 use crate::answer::{Answer, AnswerPolicy, Evaluated, LogPosition};
-use crate::bundles::LoadedBundle;
+use crate::bundles::{BundleError, LoadedBundle};
 use crate::error::ExecuteError;
 use crate::failure::Fault;
 use crate::request::{Draft, Request};
 use crate::runtime::{Inner, Runtime};
+use crate::span::Spanned as _;
+use crate::vitals::REDECISIONS;
 use chancery_core::b64;
 use chancery_core::commitment::{Candidate, Committed, Inputs, Opening, TenantKey, commit};
 use chancery_core::digest::{Digest, Fingerprint, RecordId, sha256};
@@ -35,6 +37,10 @@ use zeroize::Zeroizing;
 
 /// How often a decision is made again when the bundle in force changes under it.
 pub const TRIES_MAX: u32 = 5;
+
+/// The longest request that is decided on the thread that polls the future. Handing it to another thread and back would
+/// cost as much as a tenth of the decision; a longer one would keep others waiting.
+const AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 
 /// Who submits. The edge takes it from the credential and from nothing else.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -135,30 +141,66 @@ impl Runtime {
     pub async fn execute(&self, caller: &Caller, body: Vec<u8>) -> Result<Answer, ExecuteError> {
         let body: Arc<[u8]> = body.into();
         let mut last = ExecuteError::Abandoned;
-        for _ in 0..TRIES_MAX {
+        if let Some(Prepared { entry, draft }) = self.decide(caller, &body).deciding().await? {
+            let recording = async {
+                match self.inner.store.enqueue(entry).await {
+                    Ok(ticket) => ticket.await,
+                    Err(error) => Err(error),
+                }
+            };
+            let recorded = recording.committing(self.is_shared()).await;
+            match self.settle(draft, recorded).await? {
+                Settled::Done(answer) => match *answer {
+                    // Nothing can be recorded, but a repeat can be answered.
+                    Err(error @ ExecuteError::Store(_)) => {
+                        let (inner, caller) = (Arc::clone(&self.inner), caller.clone());
+                        return self.on_pool(move || inner.repeat_or(&caller, &body, error)).await?;
+                    }
+                    answer => return answer,
+                },
+                Settled::Again(error) => last = error,
+            }
+        }
+        for _ in 1..TRIES_MAX {
             let (inner, caller, request) = (Arc::clone(&self.inner), caller.clone(), Arc::clone(&body));
-            let progress = self.on_pool(move || inner.begin(&caller, &request)).await?;
-            let waiting = match progress {
+            let progress = self.on_pool(move || inner.begin(&caller, &request)).deciding().await?;
+            let Waiting { ticket, draft } = match progress {
                 Progress::Done(answer) => return *answer,
                 Progress::Waiting(waiting) => *waiting,
             };
-            let Waiting { ticket, draft } = waiting;
-            let settled = match ticket.await {
-                Ok(Appended::New { index, leaf_hash, .. }) => {
-                    return Ok(draft.finish(LogPosition { index, leaf_hash }));
-                }
-                // Reads the store, perhaps bundles: nothing for a thread that polls futures.
-                other => {
-                    let inner = Arc::clone(&self.inner);
-                    self.on_pool(move || inner.settle(draft, other)).await?
-                }
-            };
-            match settled {
+            let recorded = ticket.committing(self.is_shared()).await;
+            match self.settle(draft, recorded).await? {
                 Settled::Done(answer) => return *answer,
                 Settled::Again(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    /// Decides as if the id were new, which it mostly is: the log writer finds out, at no cost, in the transaction that
+    /// counts. None where that fails, because a repeat has to be answered whatever stands in its way now.
+    async fn decide(&self, caller: &Caller, body: &Arc<[u8]>) -> Result<Option<Prepared>, ExecuteError> {
+        if body.len() <= AT_ONCE_BYTES_MAX && self.inner.runtime_key.is_local() {
+            let draft = Draft::parse(body);
+            if !draft.has_candidates() {
+                return Ok(self.inner.decide(caller, draft));
+            }
+        }
+        let (inner, caller, body) = (Arc::clone(&self.inner), caller.clone(), Arc::clone(body));
+        self.on_pool(move || inner.decide(&caller, Draft::parse(&body))).await
+    }
+
+    async fn settle(
+        &self,
+        draft: AnswerDraft,
+        recorded: Result<Appended, SubmitError>,
+    ) -> Result<Settled, ExecuteError> {
+        if matches!(recorded, Ok(Appended::New { .. })) {
+            return Ok(self.inner.settle(draft, recorded));
+        }
+        // Reads the store, perhaps bundles: nothing for a thread that polls futures.
+        let inner = Arc::clone(&self.inner);
+        self.on_pool(move || inner.settle(draft, recorded)).await
     }
 
     /// [`Runtime::execute`] on the calling thread, which must not be one that polls futures.
@@ -219,16 +261,12 @@ impl Inner {
     /// Parses, looks the id up, decides, and queues the record.
     fn begin(&self, caller: &Caller, body: &[u8]) -> Progress {
         let draft = Draft::parse(body);
-        let known = match &draft.execution_id {
-            Some(id) => match self.store.read(|reader| reader.decision(id)) {
-                Ok(known) => known,
-                Err(error) => return Progress::done(Err(error.into())),
-            },
-            None => None,
-        };
-        let prepared = match known {
-            Some(record) => return Progress::done(self.replay(caller, draft, &record)),
-            None => self.chance().and_then(|chance| self.prepare(caller, draft, self.clock.now(), &chance)),
+        let prepared = match self.known(&draft) {
+            Err(error) => Err(error),
+            Ok(Some(record)) => return Progress::done(self.replay(caller, draft, &record)),
+            Ok(None) => {
+                self.chance().and_then(|chance| self.prepare(caller, draft, self.clock.now(), &chance))
+            }
         };
         match prepared {
             Ok(Prepared { entry, draft }) => match self.store.enqueue_blocking(entry) {
@@ -236,6 +274,27 @@ impl Inner {
                 Err(error) => Progress::done(Err(error.into())),
             },
             Err(error) => Progress::done(Err(error)),
+        }
+    }
+
+    /// Decides a request whose id is taken to be new; None where that fails, for whatever reason.
+    fn decide(&self, caller: &Caller, draft: Draft) -> Option<Prepared> {
+        let chance = self.chance().ok()?;
+        self.prepare(caller, draft, self.clock.now(), &chance).ok()
+    }
+
+    /// The recorded decision under the id of a request.
+    fn known(&self, draft: &Draft) -> Result<Option<DecisionRecord>, ExecuteError> {
+        let Some(id) = &draft.execution_id else { return Ok(None) };
+        Ok(self.store.read(|reader| reader.decision(id))?)
+    }
+
+    /// What a repeat is answered; `error` where the request is none.
+    fn repeat_or(&self, caller: &Caller, body: &[u8], error: ExecuteError) -> Result<Answer, ExecuteError> {
+        let draft = Draft::parse(body);
+        match self.known(&draft) {
+            Ok(Some(record)) => self.replay(caller, draft, &record),
+            _ => Err(error),
         }
     }
 
@@ -251,12 +310,18 @@ impl Inner {
             Err(SubmitError::Rejected(Rejected::Execution { execution_id, index, .. })) => {
                 Settled::Again(ExecuteError::Conflict { execution_id, index })
             }
-            Err(SubmitError::Rejected(Rejected::Stale { policy, .. })) => match self.refresh() {
+            Err(SubmitError::Rejected(Rejected::Stale { policy, .. })) => match self.stale() {
                 Ok(()) => Settled::Again(ExecuteError::Stale { policy, tries: TRIES_MAX }),
                 Err(error) => Settled::done(Err(ExecuteError::Bundle(Arc::new(error)))),
             },
             Err(error) => Settled::done(Err(error.into())),
         }
+    }
+
+    /// What is in force has changed under a decision, which is made again.
+    fn stale(&self) -> Result<(), BundleError> {
+        metrics::counter!(REDECISIONS, "tenant" => self.settings.tenant.to_string()).increment(1);
+        self.refresh()
     }
 
     /// Decides a request whose id is new, by the bundle in force. Pure but for the key's signature.

@@ -55,6 +55,7 @@ pub mod records;
 pub mod replay;
 pub mod request;
 pub mod runtime;
+pub mod span;
 pub mod trust;
 pub mod vault;
 pub mod verifications;

@@ -92,7 +92,9 @@ fn write(
         }
         Err(error) => {
             metrics::batch_line("refused");
-            serde_json::to_writer(&mut *out, &problem(error).on_line(line))
+            let problem = problem(error);
+            metrics::problem(problem.code());
+            serde_json::to_writer(&mut *out, &problem.on_line(line))
         }
     };
     written.map_err(io::Error::from)?;
@@ -115,13 +117,13 @@ fn problem(error: BatchError) -> Problem {
             "request.timeout",
             "nothing came for too long; the lines before this one are answered",
         ),
-        BatchError::Input(_) => Problem::new(
-            StatusCode::BAD_REQUEST,
         BatchError::Input(error) if error.get_ref().is_some_and(|why| why.is::<Stopping>()) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "server.stopping",
             "the server is stopping; the lines before this one are answered, send the others again",
         ),
+        BatchError::Input(_) => Problem::new(
+            StatusCode::BAD_REQUEST,
             "request.body",
             "the input broke off; the lines before this one are answered",
         ),

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chancery_core::ids::TenantId;
 use chancery_core::time::Timestamp;
-use chancery_runtime::records::{DecisionFilter, Order, Records};
+use chancery_runtime::records::{DecisionFilter, Order, Records, RecordsError};
 use chancery_runtime::{Location, OpenError, Runtime};
 use serde::Serialize;
 
@@ -142,14 +142,17 @@ pub(crate) fn free_bytes(folder: &Path) -> Result<u64, String> {
     fs4::available_space(folder).map_err(|error| format!("cannot ask for the room on the disk: {error}"))
 }
 
-/// What the process has counted.
+/// What the process has counted, and what its logs are like.
 pub(super) async fn metrics(Extract(state): Extract<State>) -> Result<Response, Problem> {
+    let now = state.clock().now();
     for tenant in state.tenants().all() {
         // A store that cannot be read is for `/readyz` to tell; what was counted is there all the same.
-        if let Ok(head) = tenant.read(|records| records.head()).await {
-            metrics::log_entries(tenant.name(), head.size);
+        match tenant.blocking(|runtime| Ok(runtime.vitals().map_err(RecordsError::from)?)).await {
+            Ok(vitals) => metrics::vitals(tenant.name(), &vitals, now),
+            Err(_) => metrics::ready(tenant.name(), false),
         }
     }
+    metrics::process();
     let handle = state.metrics();
     handle.run_upkeep();
     Ok(([(header::CONTENT_TYPE, EXPOSITION)], handle.render()).into_response())

@@ -60,7 +60,10 @@ fn finish(routes: Router, state: State) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), access::authorise))
         .layer(middleware::from_fn_with_state(state, time_out));
     // Handlers get no state: the log that they work with is in the request, where `authorise` has put it.
-    routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(layers)
+    let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(layers);
+    #[cfg(feature = "otel")]
+    let routes = routes.layer(middleware::from_fn(crate::traces::request));
+    routes
 }
 
 /// A router of one's own with the API's layers: for tests of the layers.
@@ -78,7 +81,7 @@ async fn method_not_allowed() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "route.method", detail)
 }
 
-/// The panic's own words go to stderr, by Rust's own hook; they may hold what must not be in a log line or answer.
+/// The panic's own words may hold what must not be in a log line or answer; its place is told by the program's hook.
 fn panicked(_: Box<dyn Any + Send>) -> Response {
     tracing::error!("a handler panicked");
     Problem::internal().into_response()
@@ -101,6 +104,9 @@ async fn observe(Extract(state): Extract<State>, mut request: Request, next: Nex
     let status = response.status();
     metrics::answered(&method, route, status, took);
     let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
+    if let Some(code) = code {
+        metrics::problem(code);
+    }
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     tracing::info!(
         method = metrics::method_name(&method),
