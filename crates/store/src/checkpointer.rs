@@ -2,10 +2,14 @@
 //!
 //! After each commit the writer rings. The checkpointer then copies what it can without stopping anybody
 //! (`PASSIVE`). SQLite can only begin the log anew when every frame is copied and no reader is left in it, so a
-//! steady stream of commits would let the file grow for ever: beyond `wal_bytes_max` the writer is held back for
-//! the moment that `TRUNCATE` needs for the last few frames. A reader that stays (an export) puts that off.
+//! steady stream of commits would let the file grow for ever: beyond half of `wal_bytes_max` the writer is held back
+//! for the moment that `RESTART` needs for the last few frames. A reader that stays (an export) puts that off.
+//!
+//! The file keeps its length then. Syncing a file that grows waits for the file system's journal, and with it for
+//! whatever else is written on that disk; syncing one whose blocks are only overwritten does not. `TRUNCATE` is for
+//! erasures alone, whose old frames have to go.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,7 +20,7 @@ use diesel::{QueryableByName, RunQueryDsl as _, SqliteConnection};
 use crate::connection::{self, Purpose};
 use crate::error::StoreError;
 use crate::hook::{Step, StepHook};
-use crate::open::Options;
+use crate::open::{Options, PAGE_BYTES};
 
 /// Bytes of records from which copying is worth its sync: what SQLite's own default (1,000 pages of 4 KiB) comes
 /// to. Counted by what was committed and not by the file, which keeps its size when it is begun anew.
@@ -25,18 +29,18 @@ const PASSIVE_FROM_BYTES: usize = 4 * 1024 * 1024;
 /// What a transaction counts for beside its records.
 const COMMIT_BYTES: usize = 4 * 1024;
 
-/// How long `TRUNCATE` waits for readers while the writer is held back, ms.
-const TRUNCATE_WAIT_MS: u32 = 20;
+/// How long `RESTART` waits for readers while the writer is held back, ms.
+const RESTART_WAIT_MS: u32 = 20;
 
-/// After a `TRUNCATE` that a reader prevented: as long as this the writer is not held back again.
-const TRUNCATE_PAUSE: Duration = Duration::from_millis(250);
+/// After a `RESTART` that a reader prevented: as long as this the writer is not held back again.
+const RESTART_PAUSE: Duration = Duration::from_millis(250);
 
 /// What writer and checkpointer share.
 #[derive(Default)]
 pub(crate) struct Bell {
     state: Mutex<State>,
     rung: Condvar,
-    /// Held by the writer during a transaction and by the checkpointer during `TRUNCATE`.
+    /// Held by the writer during a transaction and by the checkpointer while it begins the log anew.
     gate: Mutex<()>,
 }
 
@@ -60,7 +64,7 @@ impl Bell {
         self.change(|state| state.truncate = true);
     }
 
-    /// Keeps `TRUNCATE` away while a transaction is open.
+    /// Keeps the checkpointer away while a transaction is open.
     pub(crate) fn gate(&self) -> MutexGuard<'_, ()> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,8 +88,7 @@ impl Checkpointer {
         let worker = Worker {
             connection,
             bell: Arc::clone(&bell),
-            wal: wal_path(path),
-            wal_bytes_max: options.wal_bytes_max,
+            restart_from_bytes: options.wal_bytes_max / 2,
             hook: options.hook.clone(),
         };
         let thread = std::thread::Builder::new()
@@ -118,8 +121,7 @@ impl Drop for Checkpointer {
 struct Worker {
     connection: SqliteConnection,
     bell: Arc<Bell>,
-    wal: PathBuf,
-    wal_bytes_max: u64,
+    restart_from_bytes: u64,
     hook: Option<StepHook>,
 }
 
@@ -139,8 +141,7 @@ impl Worker {
                 state.committed_bytes = 0;
                 truncate |= std::mem::take(&mut state.truncate);
             }
-            let bytes = std::fs::metadata(&self.wal).map_or(0, |file| file.len());
-            match self.checkpoint(truncate || bytes > self.wal_bytes_max) {
+            match self.checkpoint(truncate) {
                 Ok(true) => truncate = false,
                 Ok(false) => self.pause(truncate),
                 Err(error) => {
@@ -155,28 +156,32 @@ impl Worker {
     /// Waits a little; what is still asked for is tried again.
     fn pause(&self, again: bool) {
         let state = self.bell.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.bell.rung.wait_timeout_while(state, TRUNCATE_PAUSE, |state| !state.stop);
+        let waited = self.bell.rung.wait_timeout_while(state, RESTART_PAUSE, |state| !state.stop);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.truncate |= again;
     }
 
-    /// Copies frames; false if the log could not be emptied though it was asked for.
+    /// Copies frames; false if the log could not be begun anew though that was due.
     fn checkpoint(&mut self, truncate: bool) -> Result<bool, StoreError> {
         if let Some(hook) = &self.hook {
             hook(Step::Checkpointing);
         }
-        self.move_frames("PRAGMA wal_checkpoint(PASSIVE)")?;
-        if !truncate {
+        let moved = self.move_frames("PRAGMA wal_checkpoint(PASSIVE)")?;
+        if !truncate && moved.bytes() < self.restart_from_bytes {
             return Ok(true);
         }
+        // What was committed meanwhile; little is left to do while the writer waits.
+        self.move_frames("PRAGMA wal_checkpoint(PASSIVE)")?;
         let bell = Arc::clone(&self.bell);
         let _gate = bell.gate();
         connection::execute(
             &mut self.connection,
             "set the time-out",
-            &format!("PRAGMA busy_timeout={TRUNCATE_WAIT_MS}"),
+            &format!("PRAGMA busy_timeout={RESTART_WAIT_MS}"),
         )?;
-        Ok(self.move_frames("PRAGMA wal_checkpoint(TRUNCATE)")?.busy == 0)
+        let restart =
+            if truncate { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(RESTART)" };
+        Ok(self.move_frames(restart)?.busy == 0)
     }
 
     fn move_frames(&mut self, sql: &str) -> Result<Moved, StoreError> {
@@ -192,10 +197,13 @@ struct Moved {
     /// Not 0 when someone was in the way.
     #[diesel(sql_type = Integer)]
     busy: i32,
+    /// Frames that the log has; -1 where there is none.
+    #[diesel(sql_type = Integer)]
+    log: i32,
 }
 
-fn wal_path(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push("-wal");
-    PathBuf::from(path)
+impl Moved {
+    fn bytes(&self) -> u64 {
+        u64::try_from(self.log).unwrap_or(0) * u64::from(PAGE_BYTES)
+    }
 }

@@ -13,11 +13,11 @@ use chancery_core::merkle::{self, Frontier, ProveError};
 use chancery_core::tile::{
     Content, Edge, TILE_WIDTH, Tile, TileNodes, full_root, write_entries, write_hashes,
 };
-use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult};
 
 use super::decisions::Missing;
 use super::{Head, Reader, StoredCheckpoint};
-use crate::database::{Connection, RunQuery as _, SqlText, Value};
+use crate::database::{Connection, RunQuery as _};
 use crate::error::StoreError;
 use crate::schema::{checkpoints, log_entries, log_head, log_tiles};
 use crate::value::{from_sql, parse, parse_some, to_sql};
@@ -41,25 +41,37 @@ enum Mismatch {
 
 type HeadRow = (i64, String, String, String, Option<String>);
 
+const HEAD_COLUMNS: (
+    log_head::size,
+    log_head::root_hash,
+    log_head::chain_hash,
+    log_head::frontier,
+    log_head::newest_claimed_at,
+) = (
+    log_head::size,
+    log_head::root_hash,
+    log_head::chain_hash,
+    log_head::frontier,
+    log_head::newest_claimed_at,
+);
+
 fn head_row(connection: &mut Connection, tenant: &TenantId) -> Result<HeadRow, StoreError> {
-    log_head::table
-        .filter(log_head::tenant.eq(tenant.as_str()))
-        .select((
-            log_head::size,
-            log_head::root_hash,
-            log_head::chain_hash,
-            log_head::frontier,
-            log_head::newest_claimed_at,
-        ))
-        .get_result(connection)
-        .optional()
-        .map_err(|error| StoreError::database("read the log's head", error))?
+    let query = log_head::table.filter(log_head::tenant.eq(tenant.as_str())).select(HEAD_COLUMNS);
+    found(query.get_result(connection).optional(), tenant)
+}
+
+fn found(row: QueryResult<Option<HeadRow>>, tenant: &TenantId) -> Result<HeadRow, StoreError> {
+    row.map_err(|error| StoreError::database("read the log's head", error))?
         .ok_or_else(|| StoreError::corrupt(HEAD, tenant, Missing))
 }
 
 /// Where the log stands.
 pub(crate) fn head(connection: &mut Connection, tenant: &TenantId) -> Result<Head, StoreError> {
-    let (size, root_hash, chain_hash, _, newest) = head_row(connection, tenant)?;
+    parse_head(head_row(connection, tenant)?, tenant)
+}
+
+fn parse_head(row: HeadRow, tenant: &TenantId) -> Result<Head, StoreError> {
+    let (size, root_hash, chain_hash, _, newest) = row;
     Ok(Head {
         size: from_sql(HEAD, tenant, size)?,
         root_hash: parse(HEAD, tenant, &root_hash)?,
@@ -68,19 +80,17 @@ pub(crate) fn head(connection: &mut Connection, tenant: &TenantId) -> Result<Hea
     })
 }
 
-/// Waits until the head is this transaction's to move. Only PostgreSQL has to: SQLite has one writer.
-pub(crate) fn lock_head(connection: &mut Connection, tenant: &TenantId) -> Result<(), StoreError> {
-    #[derive(diesel::QueryableByName)]
-    struct Size {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        #[expect(dead_code, reason = "the row is locked, not read")]
-        size: i64,
+/// Waits until the head is this transaction's to move, and reads it. Only PostgreSQL has to wait: SQLite has one writer.
+pub(crate) fn lock_head(connection: &mut Connection, tenant: &TenantId) -> Result<Head, StoreError> {
+    if let Connection::Postgres(postgres) = connection {
+        let row = log_head::table
+            .filter(log_head::tenant.eq(tenant.as_str()))
+            .select(HEAD_COLUMNS)
+            .for_update();
+        let row = diesel::RunQueryDsl::get_result(row, &mut **postgres).optional();
+        return parse_head(found(row, tenant)?, tenant);
     }
-    let sql = "SELECT size FROM log_head WHERE tenant = ? FOR UPDATE".to_owned();
-    SqlText { sql, values: vec![Value::Text(tenant.to_string())] }
-        .load::<Size>(connection)
-        .map_err(|error| StoreError::database("lock the log's head", error))?;
-    Ok(())
+    head(connection, tenant)
 }
 
 /// Kinds and leaf hashes of the entries of `range`, which has to be in the log.

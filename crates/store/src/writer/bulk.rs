@@ -12,8 +12,11 @@
 use std::collections::HashSet;
 
 use chancery_core::ids::TenantId;
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text};
-use diesel::{ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _};
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::serialize::ToSql;
+use diesel::sql_types::{Array, BigInt, Binary, Bool, HasSqlType, Nullable, SingleValue, Text};
+use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult, RunQueryDsl};
 
 use super::rows::Place;
 use crate::database::Connection;
@@ -174,58 +177,124 @@ impl Bulk {
         postgres: &mut Postgres,
         tenant: &TenantId,
         recorded_at: &str,
-    ) -> diesel::QueryResult<()> {
-        diesel::sql_query(
+    ) -> QueryResult<()> {
+        InsertDecisions { lists: &self, tenant }.execute(postgres)?;
+        InsertEntries { lists: &self, tenant, recorded_at }.execute(postgres)?;
+        if !self.opening_index.is_empty() {
+            InsertOpenings { lists: &self, tenant }.execute(postgres)?;
+        }
+        Ok(())
+    }
+}
+
+/// A statement of its own type, so that it is parsed and planned once for each connection, like diesel's own. SQL that
+/// is text to diesel would be prepared anew for each batch.
+macro_rules! prepared_once {
+    ($name:ident) => {
+        impl QueryId for $name<'_> {
+            type QueryId = $name<'static>;
+            const HAS_STATIC_QUERY_ID: bool = true;
+        }
+
+        impl RunQueryDsl<Postgres> for $name<'_> {}
+    };
+}
+
+struct InsertDecisions<'a> {
+    lists: &'a Bulk,
+    tenant: &'a TenantId,
+}
+
+struct InsertEntries<'a> {
+    lists: &'a Bulk,
+    tenant: &'a TenantId,
+    recorded_at: &'a str,
+}
+
+struct InsertOpenings<'a> {
+    lists: &'a Bulk,
+    tenant: &'a TenantId,
+}
+
+prepared_once!(InsertDecisions);
+prepared_once!(InsertEntries);
+prepared_once!(InsertOpenings);
+
+/// Writes a list, and a comma before it.
+fn list<'b, T, U>(out: &mut AstPass<'_, 'b, Pg>, values: &'b Vec<U>) -> QueryResult<()>
+where
+    T: SingleValue + 'static,
+    Pg: HasSqlType<T>,
+    Vec<U>: ToSql<Array<T>, Pg>,
+{
+    out.push_sql(", ");
+    out.push_bind_param::<Array<T>, _>(values)
+}
+
+impl QueryFragment<Pg> for InsertDecisions<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let lists = self.lists;
+        out.push_sql(
             "INSERT INTO decisions (tenant, log_index, execution_id, execution_fingerprint, policy_id, \
              policy_version, bundle_hash, outcome, execution_state, executed_at, principal, resource, \
-             signals_root, build_identity, labels) \
-             SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-        )
-        .bind::<Text, _>(tenant.as_str())
-        .bind::<Array<BigInt>, _>(&self.index)
-        .bind::<Array<Text>, _>(&self.execution_id)
-        .bind::<Array<Text>, _>(&self.fingerprint)
-        .bind::<Array<Text>, _>(&self.policy_id)
-        .bind::<Array<Text>, _>(&self.policy_version)
-        .bind::<Array<Text>, _>(&self.bundle_hash)
-        .bind::<Array<Text>, _>(&self.outcome)
-        .bind::<Array<Text>, _>(&self.state)
-        .bind::<Array<Text>, _>(&self.executed_at)
-        .bind::<Array<Text>, _>(&self.principal)
-        .bind::<Array<Text>, _>(&self.resource)
-        .bind::<Array<Text>, _>(&self.signals_root)
-        .bind::<Array<Nullable<Text>>, _>(&self.build_identity)
-        .bind::<Array<Nullable<Text>>, _>(&self.labels)
-        .execute(postgres)?;
-        diesel::sql_query(
+             signals_root, build_identity, labels) SELECT ",
+        );
+        out.push_bind_param::<Text, _>(self.tenant.as_str())?;
+        out.push_sql(", * FROM unnest(");
+        out.push_bind_param::<Array<BigInt>, _>(&lists.index)?;
+        list::<Text, _>(&mut out, &lists.execution_id)?;
+        list::<Text, _>(&mut out, &lists.fingerprint)?;
+        list::<Text, _>(&mut out, &lists.policy_id)?;
+        list::<Text, _>(&mut out, &lists.policy_version)?;
+        list::<Text, _>(&mut out, &lists.bundle_hash)?;
+        list::<Text, _>(&mut out, &lists.outcome)?;
+        list::<Text, _>(&mut out, &lists.state)?;
+        list::<Text, _>(&mut out, &lists.executed_at)?;
+        list::<Text, _>(&mut out, &lists.principal)?;
+        list::<Text, _>(&mut out, &lists.resource)?;
+        list::<Text, _>(&mut out, &lists.signals_root)?;
+        list::<Nullable<Text>, _>(&mut out, &lists.build_identity)?;
+        list::<Nullable<Text>, _>(&mut out, &lists.labels)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl QueryFragment<Pg> for InsertEntries<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let lists = self.lists;
+        out.push_sql(
             "INSERT INTO log_entries (tenant, kind, recorded_at, log_index, record_id, leaf_hash, claimed_at, \
-             keyid, signature, payload) \
-             SELECT $1, 1, $2, * FROM unnest($3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind::<Text, _>(tenant.as_str())
-        .bind::<Text, _>(recorded_at)
-        .bind::<Array<BigInt>, _>(&self.index)
-        .bind::<Array<Text>, _>(&self.record_id)
-        .bind::<Array<Text>, _>(&self.leaf_hash)
-        .bind::<Array<Text>, _>(&self.executed_at)
-        .bind::<Array<Text>, _>(&self.keyid)
-        .bind::<Array<Binary>, _>(&self.signature)
-        .bind::<Array<Binary>, _>(&self.payload)
-        .execute(postgres)?;
-        if self.opening_index.is_empty() {
-            return Ok(());
-        }
-        diesel::sql_query(
-            "INSERT INTO openings (tenant, log_index, salt, nonce, ciphertext, partial) \
-             SELECT $1, * FROM unnest($2, $3, $4, $5, $6)",
-        )
-        .bind::<Text, _>(tenant.as_str())
-        .bind::<Array<BigInt>, _>(&self.opening_index)
-        .bind::<Array<Binary>, _>(&self.salt)
-        .bind::<Array<Binary>, _>(&self.nonce)
-        .bind::<Array<Binary>, _>(&self.ciphertext)
-        .bind::<Array<Bool>, _>(&self.partial)
-        .execute(postgres)?;
+             keyid, signature, payload) SELECT ",
+        );
+        out.push_bind_param::<Text, _>(self.tenant.as_str())?;
+        out.push_sql(", 1, ");
+        out.push_bind_param::<Text, _>(self.recorded_at)?;
+        out.push_sql(", * FROM unnest(");
+        out.push_bind_param::<Array<BigInt>, _>(&lists.index)?;
+        list::<Text, _>(&mut out, &lists.record_id)?;
+        list::<Text, _>(&mut out, &lists.leaf_hash)?;
+        list::<Text, _>(&mut out, &lists.executed_at)?;
+        list::<Text, _>(&mut out, &lists.keyid)?;
+        list::<Binary, _>(&mut out, &lists.signature)?;
+        list::<Binary, _>(&mut out, &lists.payload)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl QueryFragment<Pg> for InsertOpenings<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let lists = self.lists;
+        out.push_sql("INSERT INTO openings (tenant, log_index, salt, nonce, ciphertext, partial) SELECT ");
+        out.push_bind_param::<Text, _>(self.tenant.as_str())?;
+        out.push_sql(", * FROM unnest(");
+        out.push_bind_param::<Array<BigInt>, _>(&lists.opening_index)?;
+        list::<Binary, _>(&mut out, &lists.salt)?;
+        list::<Binary, _>(&mut out, &lists.nonce)?;
+        list::<Binary, _>(&mut out, &lists.ciphertext)?;
+        list::<Bool, _>(&mut out, &lists.partial)?;
+        out.push_sql(")");
         Ok(())
     }
 }

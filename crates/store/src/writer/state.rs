@@ -61,8 +61,7 @@ impl State {
         if !connection.is_shared() {
             return Ok(self);
         }
-        lock_head(connection, tenant)?;
-        let head = head(connection, tenant)?;
+        let head = lock_head(connection, tenant)?;
         if head == self.head() { Ok(self) } else { self.caught_up(connection, tenant, &head) }
     }
 
