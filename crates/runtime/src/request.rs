@@ -101,6 +101,11 @@ impl Draft {
         Self::read(bytes, true)
     }
 
+    /// Whether there are candidates, each of which is evaluated.
+    pub(crate) fn has_candidates(&self) -> bool {
+        self.body.candidates().is_some()
+    }
+
     /// A request to evaluate, which needs no id: nothing is recorded under one.
     pub(crate) fn parse_evaluation(bytes: &[u8]) -> Self {
         Self::read(bytes, false)

@@ -30,6 +30,11 @@ pub trait Signer: Send + Sync {
     /// [`SignError`] where the key cannot be used at the moment.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
 
+    /// Whether signing needs a processor and nothing else: no device, no other process is waited for.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// Whether the key can sign now: it signs [`PROBE`], and the signature has to verify.
     ///
     /// # Errors
@@ -125,6 +130,10 @@ impl SigningKey {
 impl Signer for SigningKey {
     fn public_key(&self) -> &PublicKey {
         &self.public
+    }
+
+    fn is_local(&self) -> bool {
+        true
     }
 
     /// Deterministic for both algorithms (RFC 8032; RFC 6979 for P-256).
