@@ -50,6 +50,18 @@ pub fn as_superuser(url: &str, sql: &str) -> String {
     server.psql(name, sql)
 }
 
+/// What the server says against SQL that it refuses the superuser, or a role that the SQL itself takes on.
+///
+/// # Panics
+/// Where the server does not refuse it.
+pub fn refused(url: &str, sql: &str) -> String {
+    let server = SERVER.get().and_then(Option::as_ref).expect("a server is running");
+    let name = url.trim_start_matches("postgres:///").split('?').next().unwrap();
+    let said = server.ask(name, sql);
+    assert!(!said.status.success(), "{sql} went through");
+    String::from_utf8(said.stderr).unwrap()
+}
+
 /// Stops all connections to a database, as a server that is restarted does.
 pub fn disconnect(url: &str) {
     let name = url.trim_start_matches("postgres:///").split('?').next().unwrap();
@@ -120,10 +132,14 @@ impl Server {
     }
 
     fn psql(&self, database: &str, sql: &str) -> String {
-        let mut psql = Command::new(self.programs.join("psql"));
-        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql]);
-        let said = psql.arg("-h").arg(&self.folder).output().unwrap();
+        let said = self.ask(database, sql);
         assert!(said.status.success(), "{sql}: {}", String::from_utf8_lossy(&said.stderr));
         String::from_utf8(said.stdout).unwrap()
+    }
+
+    fn ask(&self, database: &str, sql: &str) -> std::process::Output {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql]);
+        psql.arg("-h").arg(&self.folder).output().unwrap()
     }
 }

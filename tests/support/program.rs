@@ -14,11 +14,15 @@ pub fn repository() -> PathBuf {
 /// The path of `chancery` or `chancery-verify` beside the running test.
 ///
 /// `cargo test --workspace` builds both before any test runs, because their packages have tests of their own. Where
-/// this package is tested alone and they were never built, they are built here.
+/// this package is tested alone and they were never built, they are built here. Long runs take those of a release, in the
+/// folder that `CHANCERY_PROGRAMS` names.
 #[must_use]
 pub fn path(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("CHANCERY_PROGRAMS") {
+            return folder.into();
+        }
         let tests = std::env::current_exe().unwrap();
         let profile = tests.ancestors().nth(2).expect("target/<profile>/deps/<test>").to_owned();
         if !["chancery", "chancery-verify"].iter().all(|program| profile.join(program).is_file()) {
