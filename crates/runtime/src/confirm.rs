@@ -119,11 +119,29 @@ impl Runtime {
 
 /// Why a statement of the runtime about a decision could not be made.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SignedAboutError {
-    #[error(transparent)]
+pub enum SignedAboutError {
+    /// The statement cannot be made.
+    #[error("the statement cannot be written down")]
     Statement(#[from] StatementError),
+    /// The key did not sign.
     #[error(transparent)]
     Sign(#[from] SignError),
+}
+
+impl SignedAboutError {
+    pub(crate) fn whose(&self) -> Cause {
+        match self {
+            Self::Statement(_) => Cause::Corrupt,
+            Self::Sign(_) => Cause::Unavailable,
+        }
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Statement(_) => "runtime.internal",
+            Self::Sign(_) => "runtime.key",
+        }
+    }
 }
 
 impl Inner {
@@ -234,24 +252,12 @@ pub enum ConfirmError {
     /// The log does not take what this runtime signs.
     #[error("the log does not take this runtime's confirmation")]
     Rejected(#[source] Rejected),
-    /// The statement cannot be made.
-    #[error("the confirmation cannot be written down")]
-    Statement(#[source] StatementError),
-    /// The key did not sign.
+    /// The runtime did not make the statement.
     #[error(transparent)]
-    Sign(SignError),
+    Signed(#[from] SignedAboutError),
     /// The store failed.
     #[error("the store failed")]
     Store(#[source] Arc<StoreError>),
-}
-
-impl From<SignedAboutError> for ConfirmError {
-    fn from(error: SignedAboutError) -> Self {
-        match error {
-            SignedAboutError::Statement(error) => Self::Statement(error),
-            SignedAboutError::Sign(error) => Self::Sign(error),
-        }
-    }
 }
 
 impl From<StoreError> for ConfirmError {
@@ -278,8 +284,8 @@ impl Failure for ConfirmError {
             Self::Unknown { .. } => Cause::NotFound,
             Self::NoOutcome { .. } | Self::Request { .. } => Cause::Caller,
             Self::Confirmed { .. } => Cause::Conflict,
-            Self::Rejected(_) | Self::Sign(_) => Cause::Unavailable,
-            Self::Statement(_) => Cause::Corrupt,
+            Self::Rejected(_) => Cause::Unavailable,
+            Self::Signed(error) => error.whose(),
             Self::Store(error) => store_cause(error),
         }
     }
@@ -291,9 +297,9 @@ impl Failure for ConfirmError {
             Self::Request { .. } => "confirmation.invalid",
             Self::Confirmed { .. } => "confirmation.exists",
             Self::Rejected(Rejected::Clock { .. }) => "runtime.clock",
-            Self::Rejected(Rejected::Key { .. } | Rejected::NoKeyring) | Self::Sign(_) => "runtime.key",
+            Self::Rejected(Rejected::Key { .. } | Rejected::NoKeyring) => "runtime.key",
             Self::Rejected(_) => "log.refused",
-            Self::Statement(_) => "runtime.internal",
+            Self::Signed(error) => error.code(),
             Self::Store(error) => store_code(error),
         }
     }

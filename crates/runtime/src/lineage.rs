@@ -15,8 +15,11 @@ use chancery_core::dsse::Envelope;
 use chancery_core::ids::ExecutionId;
 use chancery_core::log::Kind;
 use chancery_core::time::Timestamp;
-use chancery_store::{Entry, Reader, StoreError, StoredCheckpoint};
+use chancery_store::{Cursor, DecisionFilter, Entry, Order, Reader, StoreError, StoredCheckpoint};
 use serde::Serialize;
+
+/// The most executions of a page.
+pub const LINEAGES_MAX: u32 = 100;
 
 /// Everything about one execution.
 #[derive(Clone, Debug, Serialize)]
@@ -91,7 +94,42 @@ pub struct LogLineage {
     pub checkpoint: Option<String>,
 }
 
+/// Executions on the same inputs, everything about each.
+#[derive(Clone, Debug, Serialize)]
+pub struct LineageList {
+    /// Those that were decided first come first.
+    pub items: Vec<Lineage>,
+    /// Where the next page begins, if there is one: opaque.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
 impl Records {
+    /// Everything about the executions with this fingerprint, a page of at most `limit` (1 to 100), from where `after`
+    /// says. A page is of one moment; two pages are of two.
+    ///
+    /// # Errors
+    /// [`RecordsError`]; a cursor that this list did not give out is the caller's.
+    pub fn lineages(
+        &self,
+        fingerprint: &Fingerprint,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<LineageList, RecordsError> {
+        let filter = DecisionFilter { fingerprint: Some(*fingerprint), ..DecisionFilter::default() };
+        let after = after.map(str::parse::<Cursor>).transpose()?;
+        let (limit, origin) = (limit.clamp(1, LINEAGES_MAX), &self.settings().log_origin);
+        let list = self.store.read(|reader| {
+            let page = reader.decisions(&filter, Order::OldestFirst, after, limit)?;
+            let mut items = Vec::with_capacity(page.items.len());
+            for summary in page.items {
+                items.extend(read(reader, &summary.execution_id, origin)?);
+            }
+            Ok(LineageList { items, next: page.next.map(|cursor| cursor.to_string()) })
+        })?;
+        Ok(list)
+    }
+
     /// Everything about an execution; none where the id was never used.
     ///
     /// # Errors
@@ -230,6 +268,32 @@ mod tests {
         assert_eq!(other.execution_fingerprint, lineage.execution_fingerprint);
         assert!(other.confirmation.is_none() && other.verifications.is_empty());
         assert!(runtime.records().lineage(&"e-3".parse().unwrap()).unwrap().is_none());
+    }
+
+    #[test]
+    fn executions_on_the_same_inputs_come_in_pages() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        let fingerprint =
+            runtime.execute_blocking(&caller(), &request("e-1", "1", "0.1")).unwrap().execution_fingerprint;
+        for (id, amount) in [("e-2", "1"), ("other", "2"), ("e-3", "1")] {
+            runtime.execute_blocking(&caller(), &request(id, amount, "0.1")).unwrap();
+        }
+        let records = runtime.records();
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let page = records.lineages(&fingerprint, after.as_deref(), 2).unwrap();
+            seen.extend(
+                page.items.into_iter().map(|it| (it.execution_id.to_string(), it.execution_fingerprint)),
+            );
+            let Some(next) = page.next else { break };
+            after = Some(next);
+        }
+        assert_eq!(seen, ["e-1", "e-2", "e-3"].map(|id| (id.to_owned(), fingerprint)));
+        let nobody = Fingerprint::from_bytes([0; 32]);
+        assert!(records.lineages(&nobody, None, 2).unwrap().items.is_empty());
+        assert!(records.lineages(&fingerprint, Some("c-1"), 2).is_err());
     }
 
     #[test]

@@ -23,10 +23,7 @@ use crate::runtime::Runtime;
 use chancery_core::digest::{Fingerprint, RecordId};
 use chancery_core::evidence::Filter;
 use chancery_core::ids::{ExecutionId, PolicyId};
-use chancery_core::key::SignError;
-use chancery_core::statement::{
-    CheckOutcome, CheckResult, Environment, StatementError, Verdict, Verification,
-};
+use chancery_core::statement::{CheckOutcome, CheckResult, Environment, Verdict, Verification};
 use chancery_core::time::Timestamp;
 use chancery_store::{
     Body, Cursor, NewVerification, Rejected, StoreError, SubmitError, Unverified, VerdictCounts,
@@ -165,19 +162,18 @@ struct Wanted {
     execution_id: ExecutionId,
     fingerprint: Fingerprint,
     record_id: RecordId,
-    is_plain: bool,
 }
 
 impl From<Unverified> for Wanted {
     fn from(row: Unverified) -> Self {
-        let Unverified { execution_id, fingerprint, record_id, is_plain, .. } = row;
-        Self { execution_id, fingerprint, record_id, is_plain }
+        let Unverified { execution_id, fingerprint, record_id, .. } = row;
+        Self { execution_id, fingerprint, record_id }
     }
 }
 
 impl Runtime {
     /// Judges recorded decisions and records what that came to, one verification each. An id that was never decided
-    /// is passed over. Blocks; what is returned is durable.
+    /// is passed over, and one that is given twice may be judged once. Blocks; what is returned is durable.
     ///
     /// # Errors
     /// [`VerificationError`]; what was recorded before it stays.
@@ -187,21 +183,17 @@ impl Runtime {
     ) -> Result<Vec<RecordedVerification>, VerificationError> {
         let mut recorded = Vec::with_capacity(execution_ids.len());
         for ids in execution_ids.chunks(usize::try_from(CHUNK).unwrap_or(1)) {
-            let wanted = self.inner.store.read(|reader| {
-                let mut wanted = Vec::with_capacity(ids.len());
-                for id in ids {
-                    if let Some(record) = reader.decision(id)? {
-                        wanted.push(Wanted {
-                            execution_id: record.summary.execution_id,
-                            fingerprint: record.summary.fingerprint,
-                            record_id: record.entry.record_id,
-                            is_plain: false,
-                        });
+            let rows = self.inner.store.read(|reader| reader.to_verify(ids))?;
+            let (plain, eventful) = sorted(rows);
+            match self.judge_together(&plain)? {
+                Some(together) => recorded.extend(together),
+                None => {
+                    for wanted in &plain {
+                        recorded.extend(self.judge(wanted)?);
                     }
                 }
-                Ok(wanted)
-            })?;
-            for wanted in &wanted {
+            }
+            for wanted in &eventful {
                 recorded.extend(self.judge(wanted)?);
             }
         }
@@ -224,21 +216,32 @@ impl Runtime {
         let (filter, range) = job.decisions();
         let rows = self.inner.store.read(|reader| reader.unverified(&filter, *from..range.end, CHUNK))?;
         let next = rows.last().map_or(*from, |row| row.index + 1);
-        let wanted: Vec<Wanted> = rows.into_iter().map(Wanted::from).collect();
-        let (plain, eventful): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|wanted| wanted.is_plain);
+        let (plain, eventful) = sorted(rows);
         let mut step = BackfillStep::default();
-        if !plain.is_empty() {
-            match self.report(&plain) {
-                Ok(report) if holds_for_each(&report) => step.recorded = self.record(&plain, &report)?,
-                // Something speaks against one of them, or one is damaged.
-                Ok(_) => self.judge_each(&plain, &mut step)?,
-                Err(error) if error.is_of_the_record() => self.judge_each(&plain, &mut step)?,
-                Err(error) => return Err(error),
-            }
+        match self.judge_together(&plain)? {
+            Some(recorded) => step.recorded = recorded,
+            None => self.judge_each(&plain, &mut step)?,
         }
         self.judge_each(&eventful, &mut step)?;
         *from = next;
         Ok(step)
+    }
+
+    /// Judges plain decisions at once and records that for each. None where something speaks against one of them, or one
+    /// is damaged: then each has to be judged by itself.
+    fn judge_together(
+        &self,
+        plain: &[Wanted],
+    ) -> Result<Option<Vec<RecordedVerification>>, VerificationError> {
+        if plain.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        match self.report(plain) {
+            Ok(report) if holds_for_each(&report) => self.record(plain, &report).map(Some),
+            Ok(_) => Ok(None),
+            Err(error) if error.is_of_the_record() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Judges decisions one by one; those that are damaged beyond that are named.
@@ -344,6 +347,13 @@ impl Runtime {
     }
 }
 
+/// Those that can be judged together, and those to which more has happened.
+fn sorted(rows: Vec<Unverified>) -> (Vec<Wanted>, Vec<Wanted>) {
+    let (plain, eventful): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.is_plain);
+    let wanted = |rows: Vec<Unverified>| rows.into_iter().map(Wanted::from).collect();
+    (wanted(plain), wanted(eventful))
+}
+
 /// Whether a report on several plain decisions says the same of each: nothing fails, and what is unknown is so for
 /// all of them, or is about the file, which is the same for all.
 fn holds_for_each(report: &Report) -> bool {
@@ -380,12 +390,9 @@ pub enum VerificationError {
     /// The log does not take what this runtime signs.
     #[error("the log does not take this runtime's verification")]
     Rejected(#[source] Rejected),
-    /// The statement cannot be made.
-    #[error("the verification cannot be written down")]
-    Statement(#[source] StatementError),
-    /// The key did not sign.
+    /// The runtime did not make the statement.
     #[error(transparent)]
-    Sign(SignError),
+    Signed(#[from] SignedAboutError),
     /// The store failed.
     #[error("the store failed")]
     Store(#[source] Arc<StoreError>),
@@ -397,15 +404,6 @@ impl VerificationError {
         match self {
             Self::Export(error) => matches!(error.whose(), Cause::Corrupt | Cause::NotFound),
             _ => false,
-        }
-    }
-}
-
-impl From<SignedAboutError> for VerificationError {
-    fn from(error: SignedAboutError) -> Self {
-        match error {
-            SignedAboutError::Statement(error) => Self::Statement(error),
-            SignedAboutError::Sign(error) => Self::Sign(error),
         }
     }
 }
@@ -429,8 +427,8 @@ impl Failure for VerificationError {
     fn whose(&self) -> Cause {
         match self {
             Self::Export(error) => error.whose(),
-            Self::Rejected(_) | Self::Sign(_) => Cause::Unavailable,
-            Self::Statement(_) => Cause::Corrupt,
+            Self::Rejected(_) => Cause::Unavailable,
+            Self::Signed(error) => error.whose(),
             Self::Store(error) => store_cause(error),
         }
     }
@@ -439,9 +437,9 @@ impl Failure for VerificationError {
         match self {
             Self::Export(error) => error.code(),
             Self::Rejected(Rejected::Clock { .. }) => "runtime.clock",
-            Self::Rejected(Rejected::Key { .. } | Rejected::NoKeyring) | Self::Sign(_) => "runtime.key",
+            Self::Rejected(Rejected::Key { .. } | Rejected::NoKeyring) => "runtime.key",
             Self::Rejected(_) => "log.refused",
-            Self::Statement(_) => "runtime.internal",
+            Self::Signed(error) => error.code(),
             Self::Store(error) => store_code(error),
         }
     }

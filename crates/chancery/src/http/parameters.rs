@@ -84,6 +84,11 @@ impl Query {
         self.given.iter().filter(|(given, _)| given == name).map(|(_, value)| value.clone()).collect()
     }
 
+    /// Whether a parameter is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.given.iter().any(|(given, _)| given == name)
+    }
+
     /// The value of a parameter that may be there once.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         let mut all = self.all(name);

@@ -3,6 +3,8 @@
 //! The judge is the one of `chancery-verify`; the root keys are the server's own, so the verdict is worth as much as
 //! the server is. Whoever trusts nobody runs the program.
 
+use std::collections::HashSet;
+
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -106,11 +108,10 @@ fn judge_evidence(runtime: &Runtime, reader: BodyReader, ask: &Ask, record: bool
     let mut reader = Noting::new(reader);
     let report = verify(&mut reader, Some(&root), ask);
     let records = runtime.records();
-    let mut ids: Vec<ExecutionId> = Vec::new();
+    let (mut ids, mut seen) = (Vec::new(), HashSet::new());
     for (execution_id, record_id) in reader.into_decisions()? {
-        if records.get(&execution_id)?.is_some_and(|ours| ours.record_id == record_id)
-            && !ids.contains(&execution_id)
-        {
+        let is_ours = records.get(&execution_id)?.is_some_and(|ours| ours.record_id == record_id);
+        if is_ours && seen.insert(execution_id.clone()) {
             ids.push(execution_id);
         }
     }

@@ -72,7 +72,18 @@ pub enum OverrideError {
         /// The tenant that it names.
         found: TenantId,
     },
-    /// It answers something else than this decision.
+    /// It is a resolution. Only the runtime makes these.
+    #[error("a resolution is made by the runtime, from the overrides in its log: hand in an override")]
+    Resolution,
+    /// It is for another execution.
+    #[error("the override is for the execution `{found}`, and was handed in for `{execution_id}`")]
+    Execution {
+        /// The execution that was asked for.
+        execution_id: ExecutionId,
+        /// The one that it names.
+        found: ExecutionId,
+    },
+    /// It answers another decision with the same execution id.
     #[error("the override answers another decision than the one on `{execution_id}`")]
     Binding {
         /// The execution that was asked for.
@@ -248,6 +259,8 @@ impl Failure for OverrideError {
             | Self::Statement(_)
             | Self::Words { .. }
             | Self::Tenant { .. }
+            | Self::Resolution
+            | Self::Execution { .. }
             | Self::Binding { .. }
             | Self::Outcome { .. }
             | Self::IssuedEarly { .. }
@@ -277,6 +290,8 @@ impl Failure for OverrideError {
             Self::Signature(_) => "override.signature",
             Self::Statement(_) | Self::Words { .. } => "override.statement",
             Self::Tenant { .. } => "override.tenant",
+            Self::Resolution => "override.resolution",
+            Self::Execution { .. } => "override.execution",
             Self::Binding { .. } => "override.binding",
             Self::KeyUnknown { .. } | Self::Key { standing: Standing::Unknown, .. } => "override.key_unknown",
             Self::Key { standing: Standing::Role, .. } => "override.key_role",

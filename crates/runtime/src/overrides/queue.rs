@@ -2,10 +2,10 @@
 
 use super::case::{Case, CaseState};
 use super::error::OverrideError;
-use crate::runtime::Runtime;
+use crate::runtime::{Inner, Runtime};
 use chancery_core::statement::{ExecutionState, ResolutionStatus};
 use chancery_core::time::Timestamp;
-use chancery_store::{Cursor, DecisionFilter, Order};
+use chancery_store::{Cursor, DecisionFilter, DecisionSummary, Order};
 use serde::Serialize;
 
 /// Cases that are looked at for one page, whether they are shown or not.
@@ -72,24 +72,25 @@ impl Runtime {
                 Ok((reader.decisions(&decisions, order, cursor, limit)?, reader.keyring_versions()?))
             })?;
             let keyring = inner.keyring_of(&versions)?;
+            let mut wanted = Vec::with_capacity(page.items.len());
             for summary in &page.items {
-                let loaded = inner.bundle_of(summary)?;
-                let role = |role: &String| {
-                    loaded.bundle.manifest().overrides().is_some_and(|own| own.rule().roles.contains(role))
-                };
-                let due = |before: &Timestamp| inner.due_of(summary).is_ok_and(|due| due < *before);
-                if !filter.role.as_ref().is_none_or(role) || !filter.due_before.as_ref().is_none_or(due) {
-                    continue;
+                if inner.is_wanted(filter, summary)? {
+                    wanted.push(summary.execution_id.clone());
                 }
-                // INVARIANT: decisions are never removed; the case may have ended since the page was read.
-                let record = inner.store.read(|reader| reader.case(&summary.execution_id))?;
-                let Some(record) = record else { continue };
+            }
+            let mut records = inner.store.read(|reader| reader.cases(&wanted))?;
+            if order == Order::NewestFirst {
+                records.reverse();
+            }
+            for record in records {
+                let index = record.decision.summary.index;
                 let case = inner.case(record, &keyring, now)?;
+                // It may have ended since the page was read.
                 if case.state == filter.state {
                     items.push(case);
                 }
                 if items.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
-                    return Ok(QueuePage { items, next: Some(Cursor::after(summary.index).to_string()) });
+                    return Ok(QueuePage { items, next: Some(Cursor::after(index).to_string()) });
                 }
             }
             looked_at += limit;
@@ -98,6 +99,20 @@ impl Runtime {
                 return Ok(QueuePage { items, next: cursor.map(|cursor| cursor.to_string()) });
             }
         }
+    }
+}
+
+impl Inner {
+    /// Whether the rule of a decision's bundle counts the role that is asked for, and ends the case by then.
+    fn is_wanted(&self, filter: &QueueFilter, summary: &DecisionSummary) -> Result<bool, OverrideError> {
+        if let Some(role) = &filter.role {
+            let loaded = self.bundle_of(summary)?;
+            let rule = loaded.bundle.manifest().overrides();
+            if !rule.is_some_and(|own| own.rule().roles.contains(role)) {
+                return Ok(false);
+            }
+        }
+        Ok(filter.due_before.is_none_or(|before| self.due_of(summary).is_ok_and(|due| due < before)))
     }
 }
 

@@ -337,13 +337,21 @@ fn verify(
         return Err(OverrideError::KeyUnknown { key: signature.keyid.clone() });
     };
     let payload = envelope.verify_single(key).map_err(OverrideError::Signature)?;
-    let statement = Statement::<Override>::parse(&payload).map_err(OverrideError::Statement)?;
+    let statement = Statement::<Override>::parse(&payload).map_err(|error| {
+        match Statement::<Resolution>::parse_unverified(&envelope.payload.0) {
+            Ok(_) => OverrideError::Resolution,
+            Err(_) => OverrideError::Statement(error),
+        }
+    })?;
     if statement.predicate.tenant != *tenant {
         return Err(OverrideError::Tenant { found: statement.predicate.tenant });
     }
     let summary = &record.decision.summary;
+    let (execution_id, found) = (&summary.execution_id, &statement.predicate.execution_id);
+    if found != execution_id {
+        return Err(OverrideError::Execution { execution_id: execution_id.clone(), found: found.clone() });
+    }
     let bound = statement.decision() == Some(record.decision.entry.record_id)
-        && statement.predicate.execution_id == summary.execution_id
         && statement.predicate.execution_fingerprint == summary.fingerprint;
     if bound {
         Ok(statement.predicate)

@@ -1,5 +1,6 @@
 mod cases;
 mod forgeries;
 mod machine;
+mod table;
 mod words;
 mod world;

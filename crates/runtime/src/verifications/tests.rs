@@ -213,8 +213,10 @@ fn the_same_verification_is_recorded_once() {
     let runtime = log.open();
     decide(&runtime, 0..1);
     let ids = ["e-0".parse().unwrap(), "e-0".parse().unwrap()];
-    let recorded = runtime.verify_recorded(&ids).unwrap();
-    assert_eq!((recorded[0].index, recorded[1].index), (3, 3), "the clock stands still");
+    for _ in 0..2 {
+        let recorded = runtime.verify_recorded(&ids).unwrap();
+        assert_eq!(recorded.iter().map(|it| it.index).collect::<Vec<_>>(), [3], "the clock stands still");
+    }
     assert_eq!(runtime.records().head().unwrap().size, 4);
     log.clock.advance_ms(1);
     assert_eq!(runtime.verify_recorded(&ids[..1]).unwrap()[0].index, 4);

@@ -2,7 +2,8 @@
 
 use chancery_core::digest::Fingerprint;
 use chancery_core::ids::ExecutionId;
-use chancery_runtime::records::{DecisionFilter, DecisionList, Order};
+use chancery_runtime::lineage::LINEAGES_MAX;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::open::Home;
@@ -12,7 +13,7 @@ use super::explain::{at, each, plain, text};
 use super::unknown;
 
 /// The most executions that one fingerprint is followed to.
-const EXECUTIONS_MAX: u32 = 1_000;
+const EXECUTIONS_MAX: usize = 1_000;
 
 /// Arguments of `decision lineage`.
 #[derive(Debug, clap::Args)]
@@ -26,35 +27,57 @@ pub(crate) struct Lineage {
 }
 
 pub(super) fn lineage(arguments: Lineage, home: &Home<'_>) -> Result<Exit, Failure> {
-    let Lineage { execution_id, fingerprint } = arguments;
-    if let Some(id) = execution_id {
-        home.output.print(&of(&id, home)?, describe)?;
-        return Ok(Exit::Ok);
+    match (arguments.execution_id, arguments.fingerprint) {
+        (Some(id), _) => home.output.print(&of(&id, home)?, describe)?,
+        (None, Some(fingerprint)) => by_fingerprint(&fingerprint, home)?,
+        (None, None) => return Err(Failure::usage("name an execution, or `--fingerprint`")),
     }
-    let filter = DecisionFilter { fingerprint, ..DecisionFilter::default() };
-    let page: DecisionList = match &home.server {
-        Some(server) => {
-            let fingerprint = fingerprint.map(|fingerprint| fingerprint.to_string()).unwrap_or_default();
-            let query: Query = vec![
-                ("fingerprint".to_owned(), fingerprint),
-                ("order".to_owned(), "oldest".to_owned()),
-                ("limit".to_owned(), EXECUTIONS_MAX.to_string()),
-            ];
-            server.get_json("/v1/decisions", &query)?
+    Ok(Exit::Ok)
+}
+
+fn by_fingerprint(fingerprint: &Fingerprint, home: &Home<'_>) -> Result<(), Failure> {
+    let (mut lineages, mut after) = (Vec::new(), None);
+    let more = loop {
+        let Page { items, next } = page(fingerprint, after, home)?;
+        lineages.extend(items);
+        match next {
+            Some(next) if lineages.len() < EXECUTIONS_MAX => after = Some(next),
+            next => break next.is_some(),
         }
-        None => home.records()?.list(&filter, Order::OldestFirst, None, EXECUTIONS_MAX)?,
     };
-    if page.items.is_empty() {
+    if lineages.is_empty() {
         return Err(Failure::new(Exit::NotFound, "there is no decision with this fingerprint")
             .help("`chancery decision show ID` shows a decision's fingerprint"));
     }
-    let lineages =
-        page.items.iter().map(|item| of(&item.execution_id, home)).collect::<Result<Vec<_>, _>>()?;
     home.output.print(&lineages, |lineages| lineages.iter().map(describe).collect::<Vec<_>>().join("\n"))?;
-    if page.next.is_some() {
-        home.output.say(&format!("these are the first {EXECUTIONS_MAX}; there are more"));
+    if more {
+        home.output.say(&format!("these are the first {}; there are more", lineages.len()));
     }
-    Ok(Exit::Ok)
+    Ok(())
+}
+
+/// Some of the executions with a fingerprint.
+#[derive(Debug, Deserialize)]
+struct Page {
+    items: Vec<Value>,
+    next: Option<String>,
+}
+
+fn page(fingerprint: &Fingerprint, after: Option<String>, home: &Home<'_>) -> Result<Page, Failure> {
+    match &home.server {
+        Some(server) => {
+            let mut query: Query = vec![
+                ("fingerprint".to_owned(), fingerprint.to_string()),
+                ("limit".to_owned(), LINEAGES_MAX.to_string()),
+            ];
+            query.extend(after.map(|after| ("after".to_owned(), after)));
+            server.get_json("/v1/decisions:lineage", &query)
+        }
+        None => {
+            let page = home.records()?.lineages(fingerprint, after.as_deref(), LINEAGES_MAX)?;
+            Ok(Page { items: page.items.iter().map(plain).collect::<Result<_, _>>()?, next: page.next })
+        }
+    }
 }
 
 fn of(id: &ExecutionId, home: &Home<'_>) -> Result<Value, Failure> {

@@ -35,6 +35,15 @@ pub struct Lineage {
     pub log: LogLineage,
 }
 
+/// Executions on the same inputs, everything about each.
+#[derive(Debug, ToSchema)]
+pub struct LineageList {
+    /// Those that were decided first come first.
+    pub items: Vec<Lineage>,
+    /// `after` of the next page, where there is one.
+    pub next: Option<String>,
+}
+
 /// A record with its place in the log.
 #[derive(Debug, ToSchema)]
 pub struct Record {

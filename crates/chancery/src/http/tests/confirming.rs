@@ -120,3 +120,42 @@ async fn all_that_is_connected_is_in_one_answer() {
     api.get("/v1/decisions/none/lineage").await.problem(404, "execution.unknown");
     api.get("/v1/decisions/one/lineage?x=1").await.problem(400, "request.query");
 }
+
+#[tokio::test]
+async fn executions_on_the_same_inputs_are_in_one_answer() {
+    let api = Api::new();
+    for (id, amount) in [("one", "5"), ("other", "6"), ("two", "5"), ("three", "5")] {
+        api.decide(id, amount).await;
+    }
+    let ids = |page: &Value| -> Vec<String> {
+        let items = page["items"].as_array().unwrap().iter();
+        items.map(|item| item["execution_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let one = api.get("/v1/decisions/one/lineage").await.json();
+    let fingerprint = one["execution_fingerprint"].as_str().unwrap();
+    let path = format!("/v1/decisions:lineage?fingerprint={fingerprint}");
+    let all = api.get(&path).await.json();
+    assert_eq!(ids(&all), ["one", "two", "three"]);
+    assert_eq!(all["items"][0], one, "each as it is by itself");
+    assert_eq!(api.get("/v1/decisions:lineage?execution_id=two").await.json(), all);
+    let first = api.get(&format!("{path}&limit=2")).await.json();
+    assert_eq!(ids(&first), ["one", "two"]);
+    let next = first["next"].as_str().unwrap();
+    assert_eq!(ids(&api.get(&format!("{path}&limit=2&after={next}")).await.json()), ["three"]);
+    let nobody = format!("/v1/decisions:lineage?fingerprint={}", "0".repeat(64));
+    assert_eq!(api.get(&nobody).await.json(), json!({"items": []}));
+    api.get("/v1/decisions:lineage?execution_id=none").await.problem(404, "execution.unknown");
+    api.get(&format!("{path}&after=x")).await.problem(400, "list.cursor");
+    for wrong in [
+        "",
+        "?limit=1",
+        "?fingerprint=x",
+        "?execution_id=-",
+        "?execution_id=one&limit=0",
+        "?execution_id=one&limit=101",
+    ] {
+        api.get(&format!("/v1/decisions:lineage{wrong}")).await.problem(400, "request.query");
+    }
+    api.get(&format!("{path}&execution_id=one")).await.problem(400, "request.query");
+    api.get(&format!("{path}&fingerprint={fingerprint}")).await.problem(400, "request.query");
+}

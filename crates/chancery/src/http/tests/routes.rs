@@ -171,6 +171,7 @@ async fn answers_have_the_members_that_the_document_says() {
     check("BackfillStatus", &api.post_json("/v1/verifications:backfill", "{}").await.json());
     let lineage = api.get("/v1/decisions/x/lineage").await.json();
     check("Lineage", &lineage);
+    check("LineageList", &api.get("/v1/decisions:lineage?execution_id=x&limit=1").await.json());
     check("Record", &lineage["decision"]);
     check("PolicyLineage", &lineage["policy"]);
     check("LogLineage", &lineage["log"]);

@@ -91,7 +91,7 @@ fn an_override_answers_one_decision() {
     world.refer("c-1");
     world.decide("c-2", "30000");
     let of_another_execution = world.signed("c-2", "ann", |_| ());
-    refused(&world, "c-1", &of_another_execution, Cause::Caller, "override.binding");
+    refused(&world, "c-1", &of_another_execution, Cause::Caller, "override.execution");
 
     // Another decision with the same id: the same members, another H(PAE) or another fingerprint.
     let payload = world.signed("c-1", "ann", |_| ()).payload.0;
