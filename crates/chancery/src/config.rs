@@ -13,6 +13,7 @@ use chancery_supply::pkcs11::{KeyUri, UriError, is_uri};
 use serde::{Deserialize, Serialize};
 
 use crate::oidc::{OidcSettings, SettingsError};
+use crate::tls::{ClientSettings, Clients, ClientsError, TlsSettings};
 
 /// The name of the configuration file that `init` writes and every command looks for in the current folder.
 pub const FILE_NAME: &str = "chancery.toml";
@@ -52,6 +53,10 @@ pub struct Config {
     pub checkpoint_file: PathBuf,
     /// The identity provider whose tokens are this tenant's credentials.
     pub oidc: Option<OidcSettings>,
+    /// Which client certificates are credentials of this tenant.
+    pub clients: Vec<ClientSettings>,
+    /// TLS of the API.
+    pub tls: Option<TlsSettings>,
     /// Address of the API.
     pub listen: SocketAddr,
     /// Address of `/healthz`, `/readyz` and `/metrics`.
@@ -60,6 +65,8 @@ pub struct Config {
     pub public_log: bool,
     /// Whether a proxy with TLS stands before the API: without one the API listens on loopback only.
     pub behind_tls_proxy: bool,
+    /// Whether security events have the network address of whoever was refused; behind a proxy that is the proxy's.
+    pub record_addresses: bool,
     /// Longest time between a decision and the checkpoint that covers it, in milliseconds (50 to 60,000).
     pub checkpoint_interval_ms: u64,
     /// How often a server looks for override cases whose time is over, in milliseconds (50 to 60,000).
@@ -91,6 +98,7 @@ pub enum LogFormat {
 /// Defaults, as the text that the file would have.
 const DEFAULTS: &str = r#"
 tenants = []
+clients = []
 principal = "local"
 database = "chancery.db"
 keys = "keys"
@@ -100,6 +108,7 @@ listen = "127.0.0.1:8080"
 operator_listen = "127.0.0.1:8081"
 public_log = false
 behind_tls_proxy = false
+record_addresses = false
 checkpoint_interval_ms = 1000
 override_interval_ms = 5000
 request_timeout_ms = 30000
@@ -157,6 +166,9 @@ pub enum ConfigError {
     /// `[oidc]` would trust nobody, or too many.
     #[error(transparent)]
     Oidc(#[from] SettingsError),
+    /// `[[clients]]` would mean nothing, or too much.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
     /// A key's URI cannot be used. No part of it is shown: it may have a PIN, where none belongs.
     #[error("`{key}` is no URI of a key in a token: {source}")]
     KeyUri {
@@ -226,6 +238,7 @@ pub fn load(
     }
     config.check_uris()?;
     config.oidc.as_ref().map(OidcSettings::check).transpose()?;
+    Clients::new(&config.clients)?;
     config.resolve_paths(path.parent().unwrap_or(Path::new("")));
     Ok(Loaded { config, origins })
 }
@@ -259,6 +272,11 @@ impl Config {
         }
         if let Some(file) = self.oidc.as_mut().and_then(|oidc| oidc.jwks_file.as_mut()) {
             *file = folder.join(&file);
+        }
+        if let Some(tls) = &mut self.tls {
+            for file in [&mut tls.certificate, &mut tls.key].into_iter().chain(&mut tls.client_ca) {
+                *file = folder.join(&file);
+            }
         }
         for key in [&mut self.runtime_key, &mut self.log_key].into_iter().flatten() {
             if !is_uri(key) {

@@ -8,3 +8,4 @@ mod lines;
 #[cfg(feature = "otel")]
 mod traces;
 pub mod oidc;
+pub mod tls;

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use chancery_core::statement::Environment;
 use chancery_runtime::{Clock, Runtime};
+use chancery_runtime::keys::check_mode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
 
 use super::duties::Duties;
 use super::failure::chain;
@@ -17,6 +19,7 @@ use super::telemetry;
 use super::tenants::{self, Opened};
 use super::{Exit, Failure};
 use crate::config::Config;
+use crate::tls::TlsSettings;
 use crate::http::drain::{Drain, Phase};
 use crate::http::serve::{Limits, serve};
 use crate::http::{self, Authentication, State, operator_router, router};
@@ -47,11 +50,13 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
         false => Authentication::Credentials,
     };
     // On the operator's port there are neither credentials nor records.
-    for (address, is_private) in [(config.listen, config.behind_tls_proxy), (config.operator_listen, true)] {
+    let api_is_private = config.tls.is_some() || config.behind_tls_proxy;
+    for (address, is_private) in [(config.listen, api_is_private), (config.operator_listen, true)] {
         authentication.may_listen_on(address, is_private).map_err(|error| {
             Failure::usage(error).help(
                 "choose a loopback address, such as 127.0.0.1:8080, with `--listen`, `listen` and `operator_listen`; \
-                 with credentials, behind a proxy that has TLS, say `behind_tls_proxy = true`",
+                 with credentials, give the server a certificate (`[tls]`), or behind a proxy that has TLS say \
+                 `behind_tls_proxy = true`",
             )
         })?;
     }
@@ -112,11 +117,12 @@ async fn listen(
     for Opened { runtime, .. } in &opened {
         tracing::info!(log = %runtime.settings().log_origin, "open");
     }
-    let log = |Opened { config, runtime, oidc }| http::Log {
+    let log = |Opened { config, runtime, oidc, clients }| http::Log {
         runtime,
         database: config.database,
         public_log: config.public_log,
         oidc,
+        clients,
     };
     let state = State::new(http::Options {
         logs: opened.into_iter().map(log).collect(),
@@ -124,8 +130,9 @@ async fn listen(
         clock,
         metrics,
         request_timeout: Duration::from_millis(config.request_timeout_ms),
+        record_addresses: config.record_addresses,
     });
-    let state = state.map_err(|error| Failure::usage(error).help("name each tenant once, in `tenants`"))?;
+    let state = state.map_err(|error| Failure::usage(error).help("docs/guides/tenants.md says what may stand beside each other"))?;
     let limits = Limits {
         header_timeout: Duration::from_millis(config.header_timeout_ms),
         drain_timeout: Duration::from_millis(config.drain_timeout_ms),
@@ -134,10 +141,11 @@ async fn listen(
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let drain = Drain::default();
+    let tls = config.tls.as_ref().map(acceptor).transpose()?;
     tracing::info!(api = shown(&api), operator = shown(&operator), "listening");
     if is_dev {
         tracing::warn!("started with --dev: nobody is asked who they are, and every attestation says \"test\"");
-    } else if !config.listen.ip().is_loopback() && config.behind_tls_proxy {
+    } else if !config.listen.ip().is_loopback() && tls.is_none() {
         tracing::warn!(
             api = %config.listen,
             "no TLS here: whoever reaches this port without the proxy reads and writes in the clear"
@@ -156,7 +164,7 @@ async fn listen(
     };
     let (gone, api_gone) = tokio::sync::oneshot::channel::<()>();
     let api = async {
-        serve(api, router(state.clone()), limits, &drain, drain.reached(Phase::Closed)).await;
+        serve(api, router(state.clone()), tls, limits, &drain, drain.reached(Phase::Closed)).await;
         drop(gone);
     };
     // The operator's port says that the server is not ready for as long as the other one is answered on.
@@ -164,8 +172,17 @@ async fn listen(
         // An error means that the sender is gone, which is what is waited for.
         let _ = api_gone.await;
     };
-    tokio::join!(api, serve(operator, operator_router(state.clone()), limits, &drain, api_gone), signals);
+    tokio::join!(api, serve(operator, operator_router(state.clone()), None, limits, &drain, api_gone), signals);
     Ok(())
+}
+
+/// What the API's connections are taken with.
+fn acceptor(settings: &TlsSettings) -> Result<TlsAcceptor, Failure> {
+    check_mode(&settings.key)?;
+    crate::tls::acceptor(settings).map_err(|error| {
+        Failure::because(Exit::Usage, "there is no TLS", &error)
+            .help("`[tls]` names PEM files: the server's certificate with those above it, its key, and `client_ca`")
+    })
 }
 
 fn no_signals(error: std::io::Error) -> Failure {
@@ -175,8 +192,8 @@ fn no_signals(error: std::io::Error) -> Failure {
 /// Refuses to serve where nobody could call.
 fn require_credentials(opened: &[Opened]) -> Result<(), Failure> {
     let mut is_callable = false;
-    for Opened { runtime, oidc, .. } in opened {
-        if oidc.is_some() || runtime.api_keys().is_there_one()? {
+    for Opened { runtime, oidc, clients, .. } in opened {
+        if oidc.is_some() || !clients.is_empty() || runtime.api_keys().is_there_one()? {
             is_callable = true;
         } else {
             tracing::warn!(tenant = %runtime.settings().tenant, "no credential is good for this log yet");

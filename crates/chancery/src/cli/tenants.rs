@@ -10,13 +10,18 @@ use chancery_core::ids::TenantId;
 use chancery_runtime::{Environment, Runtime};
 
 use super::Failure;
+use super::failure::chain;
 use super::open::Home;
 use crate::config::Config;
+use crate::oidc::{Oidc, Source};
+use crate::tls::Clients;
 
 /// One tenant's log, open, with its configuration.
 pub(super) struct Opened {
     pub(super) config: Config,
     pub(super) runtime: Runtime,
+    pub(super) oidc: Option<Oidc>,
+    pub(super) clients: Clients,
 }
 
 /// Opens the log of `config`, and those of the configurations that it names.
@@ -38,7 +43,19 @@ pub(super) fn open(
 fn open_one(home: &Home<'_>, config: Config, environment: Option<Environment>) -> Result<Opened, Failure> {
     let password = home.password(&config)?;
     let runtime = home.open_to_decide(&config, &password, environment)?;
-    Ok(Opened { config, runtime })
+    let oidc = config.oidc.clone().map(|settings| {
+        let source = Source::of(&settings);
+        let oidc = Oidc::new(settings, source);
+        if let Err(error) = oidc.prefetch(home.edge.clock.now()) {
+            // The provider may be back before this server would be: until then its tokens are refused.
+            tracing::warn!(tenant = %config.tenant, error = chain(&error), "no token can be judged yet");
+        }
+        oidc
+    });
+    let clients = Clients::new(&config.clients).map_err(|error| {
+        Failure::usage(error).help("docs/guides/tenants.md has an example of `[[clients]]`")
+    })?;
+    Ok(Opened { config, runtime, oidc, clients })
 }
 
 /// Reads the configurations that `tenants` names, before anything is opened.

@@ -106,6 +106,8 @@ const PROBLEMS: &[Listed] = &[
     like(401, "auth.revoked", |f| f.is_guarded, "the credential was revoked"),
     named(403, "auth.tenant", &["getCheckpoint", "getTile", "getProof"], "the log of another tenant"),
     like(403, "auth.host", |f| f.is_guarded, "without credentials, `Host` has to name this machine"),
+    like(403, "auth.unknown", |f| f.is_guarded, "the client certificate is nobody's here"),
+    like(503, "auth.unavailable", |f| f.is_guarded, "the identity provider's keys cannot be read; retry"),
     like(403, "auth.role", |f| f.is_guarded, "the credential lacks the role"),
     named(403, "bundle.signature", &["publishPolicy"], "the signature does not hold"),
     named(403, "bundle.key", &["publishPolicy", "activatePolicy"], "the key may not sign policies now"),

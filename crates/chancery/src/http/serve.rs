@@ -1,6 +1,7 @@
 //! Accepting connections: header time-outs, a limit on how many at once, and a graceful end.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,11 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tower::Layer as _;
 
 use super::drain::{Drain, Phase};
+use crate::tls::ClientCertificate;
 
 /// Bytes of a request's head that are buffered before it is refused.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -40,6 +44,15 @@ pub struct Limits {
     pub connections_max: u32,
 }
 
+/// Where a connection comes from, and what was shown on it: put into each of its requests.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Whoever is at the other end: a proxy, where one stands before the server.
+    pub address: SocketAddr,
+    /// The certificate that was verified in the handshake.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
 /// Serves `router` on `listener` until `stop` is ready, then lets requests under way finish.
 ///
 /// From the time that `drain` says so every answer ends its connection. When it stops, connections that wait in the
@@ -48,6 +61,7 @@ pub struct Limits {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    tls: Option<TlsAcceptor>,
     limits: Limits,
     drain: &Drain,
     stop: impl Future<Output = ()>,
@@ -59,11 +73,32 @@ pub async fn serve(
     let take = |stream: TcpStream, permit| {
         // Small answers must not wait for the peer's acknowledgement; a socket without it still works.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let watched = graceful.watch(connection);
+        let Ok(address) = stream.peer_addr() else { return };
+        let (router, builder, tls, watcher) =
+            (router.clone(), builder.clone(), tls.clone(), graceful.watcher());
         tokio::spawn(async move {
-            if let Err(error) = watched.await {
+            let ended = match tls {
+                None => {
+                    let peer = Peer { address, certificate: None };
+                    let service = TowerToHyperService::new(Extension(peer).layer(router));
+                    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+                    watcher.watch(connection).await
+                }
+                Some(tls) => {
+                    // Whoever is slow here is slow with a request's head, and holds a place as long.
+                    let Ok(Ok(stream)) = timeout(limits.header_timeout, tls.accept(stream)).await else {
+                        tracing::debug!(%address, "no TLS came about");
+                        return drop(permit);
+                    };
+                    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+                    let certificate = shown.map(|shown| Arc::new(ClientCertificate::of(shown)));
+                    let peer = Peer { address, certificate };
+                    let service = TowerToHyperService::new(Extension(peer).layer(router));
+                    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+                    watcher.watch(connection).await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended early");
             }
             drop(permit);
@@ -189,7 +224,7 @@ mod tests {
             let stop = async {
                 let _ = stopped.await;
             };
-            serve(listener, router, limits, &drain, stop).await;
+            serve(listener, router, None, limits, &drain, stop).await;
         });
         (address, stop, served)
     }

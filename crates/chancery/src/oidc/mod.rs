@@ -23,7 +23,7 @@ use chancery_runtime::credentials::Roles;
 use jsonwebtoken::Validation;
 use serde_json::{Map, Value};
 
-pub use settings::{Algorithm, Granting, OidcSettings, SettingsError};
+pub use settings::{Algorithm, GrantedRole, Granting, OidcSettings, SettingsError};
 pub use source::{FetchError, Source};
 
 use keys::NoKey;
@@ -116,16 +116,18 @@ impl Oidc {
         if header.crit.is_some() {
             return Err(TokenError::Unknown("its header has critical extensions"));
         }
-        if header.typ.as_deref().is_some_and(|typ| !TYPES.iter().any(|known| typ.eq_ignore_ascii_case(known))) {
+        if header.typ.as_deref().is_some_and(|typ| !TYPES.iter().any(|known| typ.eq_ignore_ascii_case(known)))
+        {
             return Err(TokenError::Unknown("it is of another type than `JWT` or `at+jwt`"));
         }
         if !self.settings.algorithms.iter().any(|allowed| allowed.0 == header.alg) {
             return Err(TokenError::Unknown("its algorithm is none of the configured ones"));
         }
-        let key = self.keys.find(header.kid.as_deref(), header.alg, now).await.map_err(|error| match error {
-            NoKey::Unknown => TokenError::Unknown("no key of the issuer has its `kid` and `alg`"),
-            NoKey::Unavailable => TokenError::Unavailable,
-        })?;
+        let key =
+            self.keys.find(header.kid.as_deref(), header.alg, now).await.map_err(|error| match error {
+                NoKey::Unknown => TokenError::Unknown("no key of the issuer has its `kid` and `alg`"),
+                NoKey::Unavailable => TokenError::Unavailable,
+            })?;
         // Claims are judged below, by this program's clock.
         let mut validation = Validation::new(header.alg);
         validation.required_spec_claims.clear();
@@ -194,8 +196,10 @@ impl Claimed {
 
     fn of(claims: &Map<String, Value>) -> Result<Self, TokenError> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let issuer =
-            claims.get("iss").and_then(text).ok_or(TokenError::Malformed("it has no `iss`, or no text there"))?;
+        let issuer = claims
+            .get("iss")
+            .and_then(text)
+            .ok_or(TokenError::Malformed("it has no `iss`, or no text there"))?;
         let audiences = match claims.get("aud") {
             Some(Value::String(one)) => Some(vec![one.clone()]),
             Some(Value::Array(many)) => many.iter().map(text).collect(),

@@ -120,7 +120,9 @@ impl<'de> Deserialize<'de> for Algorithm {
         let found = Self::ALL.iter().find(|(name, _)| *name == text);
         found.map(|(_, algorithm)| Self(*algorithm)).ok_or_else(|| {
             let names = Self::ALL.map(|(name, _)| format!("`{name}`")).join(", ");
-            serde::de::Error::custom(format!("an algorithm is one of {names}; `{text}` is none with a public key"))
+            serde::de::Error::custom(format!(
+                "an algorithm is one of {names}; `{text}` is none with a public key"
+            ))
         })
     }
 }

@@ -26,11 +26,18 @@ impl Issuing {
     pub(crate) fn new(id: &'static str, algorithm: Alg) -> Self {
         let key = match algorithm {
             Alg::ES256 | Alg::EdDSA => {
-                let kind =
-                    if algorithm == Alg::ES256 { &rcgen::PKCS_ECDSA_P256_SHA256 } else { &rcgen::PKCS_ED25519 };
+                let kind = if algorithm == Alg::ES256 {
+                    &rcgen::PKCS_ECDSA_P256_SHA256
+                } else {
+                    &rcgen::PKCS_ED25519
+                };
                 let pair = rcgen::KeyPair::generate_for(kind).unwrap();
                 let der = pair.serialize_der();
-                if algorithm == Alg::ES256 { EncodingKey::from_ec_der(&der) } else { EncodingKey::from_ed_der(&der) }
+                if algorithm == Alg::ES256 {
+                    EncodingKey::from_ec_der(&der)
+                } else {
+                    EncodingKey::from_ed_der(&der)
+                }
             }
             _ => EncodingKey::from_rsa_der(rsa()),
         };
@@ -124,7 +131,11 @@ async fn tokens_of_every_kind_of_key_are_good() {
         let key = Issuing::new("k", algorithm);
         let holder = oidc(&[name], &[&key]).judge(&key.sign(&claims()), now()).await.unwrap();
         assert_eq!(&*holder.principal, "claims-core");
-        assert_eq!(holder.roles, [Role::Submitter].into_iter().collect(), "{name}: and nothing of `everybody`");
+        assert_eq!(
+            holder.roles,
+            [Role::Submitter].into_iter().collect(),
+            "{name}: and nothing of `everybody`"
+        );
     }
 }
 
@@ -230,7 +241,8 @@ async fn a_token_chooses_no_algorithm() {
     let jwk = key.public();
     for secret in [jwk.to_string(), jwk["x"].as_str().unwrap().to_owned()] {
         let header = Header { kid: Some("k".to_owned()), ..Header::new(Alg::HS256) };
-        let token = jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(secret.as_bytes())).unwrap();
+        let token =
+            jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(secret.as_bytes())).unwrap();
         refused(oidc.judge(&token, now()).await, "algorithm");
     }
     refused(oidc.judge(&rsa.sign(&claims()), now()).await, "algorithm");
@@ -259,11 +271,16 @@ async fn only_keys_for_signatures_of_the_configured_kinds_are_taken() {
     };
     let secret = json!({"kty": "oct", "kid": "k", "k": "c2VjcmV0", "alg": "HS256"});
     let small = json!({"kty": "RSA", "kid": "k", "n": "A".repeat(171), "e": "AQAB"});
-    for bad in [with("use", "enc"), with("alg", "ES384"), with("crv", "P-521"), secret, small, json!({}), json!(1)] {
+    for bad in
+        [with("use", "enc"), with("alg", "ES384"), with("crv", "P-521"), secret, small, json!({}), json!(1)]
+    {
         let set = set_of(vec![bad.clone()]);
         let oidc = Oidc::new(settings(&["ES256", "RS256"]), Source::Given(Box::new(move || Ok(set.clone()))));
         assert!(oidc.prefetch(now()).is_err(), "{bad}");
-        assert!(matches!(oidc.judge(&key.sign(&claims()), now()).await, Err(TokenError::Unavailable)), "{bad}");
+        assert!(
+            matches!(oidc.judge(&key.sign(&claims()), now()).await, Err(TokenError::Unavailable)),
+            "{bad}"
+        );
     }
     let twice = set_of(vec![key.public(), Issuing::new("k", Alg::ES256).public()]);
     let oidc = Oidc::new(settings(&["ES256"]), Source::Given(Box::new(move || Ok(twice.clone()))));
@@ -337,7 +354,10 @@ fn settings_that_trust_too_much_are_refused() {
         let text = with(json!({"algorithms": [algorithm]}));
         assert!(serde_json::from_value::<OidcSettings>(text).is_err(), "{algorithm}");
     }
-    assert!(serde_json::from_value::<OidcSettings>(with(json!({"roles": [{"value": "x", "roles": ["root"]}]}))).is_err());
+    assert!(
+        serde_json::from_value::<OidcSettings>(with(json!({"roles": [{"value": "x", "roles": ["root"]}]})))
+            .is_err()
+    );
     assert!(serde_json::from_value::<OidcSettings>(with(json!({"secret": "x"}))).is_err());
     let url = |url: &str| with(json!({"jwks_file": null, "jwks_url": url}));
     for (text, words) in [
@@ -355,7 +375,8 @@ fn settings_that_trust_too_much_are_refused() {
         let error = serde_json::from_value::<OidcSettings>(text).unwrap().check().unwrap_err().to_string();
         assert!(error.contains(words), "`{error}` does not say `{words}`");
     }
-    for good in ["https://idp.example/keys", "http://127.0.0.1:1/k", "http://localhost/k", "http://[::1]:2/k"] {
+    for good in ["https://idp.example/keys", "http://127.0.0.1:1/k", "http://localhost/k", "http://[::1]:2/k"]
+    {
         assert!(serde_json::from_value::<OidcSettings>(url(good)).unwrap().check().is_ok(), "{good}");
     }
 }

@@ -1,10 +1,11 @@
-//! What a request shows: `Authorization: Bearer`, with an API key or a token of an identity provider.
+//! What a request shows: `Authorization: Bearer`, with an API key or a token of an identity provider; where there is
+//! none, the client certificate of its connection.
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 
 use super::refusal::Refusal;
-use super::{Identity, keys, token, unauthenticated};
+use super::{Identity, certificate, keys, token};
 use crate::http::error::Problem;
 use crate::http::state::State;
 use crate::oidc;
@@ -13,10 +14,10 @@ use crate::oidc;
 pub(super) async fn identify(state: &State, parts: &Parts) -> Result<Identity, Refusal> {
     match bearer(&parts.headers)? {
         Some(text) if oidc::is_token(text) => {
-            Ok(token::identify(state.tenants(), text, state.clock().now()).await?)
+            token::identify(state.tenants(), text, state.clock().now()).await
         }
         Some(text) => keys::identify(state.tenants(), text).await,
-        None => Err(unauthenticated().into()),
+        None => certificate::identify(state.tenants(), parts, state.clock().now()),
     }
 }
 

@@ -5,6 +5,7 @@
 //! tenants      one log each; the map of them is reached from here alone
 //! dev          no credentials: loopback, one principal
 //! credentials  what a request shows
+//! certificate    that of the connection
 //! keys           an API key
 //! token          a token of an identity provider
 //! refusal      what was refused: answered, and counted as a security event
@@ -13,6 +14,7 @@
 //! [`Identity`] and the [`Tenant`] into it. A request's tenant comes from its credential. Where none is needed it is in
 //! the path (`/v1/log/{tenant}/…`) or is the only one, or the one that `tenant` in the query names.
 
+mod certificate;
 mod credentials;
 mod dev;
 mod keys;
@@ -36,7 +38,7 @@ use super::error::Problem;
 use super::parameters::{Query, Segments, TenantInQuery};
 use super::state::State;
 
-use refusal::Refusal;
+use refusal::{Place, Refusal};
 pub(super) use routes::{Access, ROUTES, find};
 pub use tenants::{Log, TenantsError};
 pub(super) use tenants::{Tenant, Tenants};
@@ -151,14 +153,15 @@ pub(super) async fn authorise(Extract(state): Extract<State>, request: Request, 
             .into_response();
     };
     let (mut parts, body) = request.into_parts();
+    let place = Place::of(&state, route, &parts);
     match admit(&state, route.access, &mut parts).await {
         Ok(()) => {
             let identity = parts.extensions.get::<Identity>().cloned();
             let response = next.run(Request::from_parts(parts, body)).await;
-            refusal::count_answered(identity.as_ref(), route, &response);
+            place.count_answered(identity.as_ref(), &response);
             response
         }
-        Err(refusal) => refusal.answer(&state, route),
+        Err(refusal) => place.answer(&state, refusal),
     }
 }
 

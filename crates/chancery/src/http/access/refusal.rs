@@ -7,14 +7,17 @@
 //! | `role` | `auth.role` |
 //! | `signature` | those of what is handed in signed, see [`SIGNATURES`] |
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use chancery_runtime::credentials::{EventKind, SecurityEvent};
 
 use super::routes::Route;
 use super::{Identity, Tenant};
 use crate::http::error::{Problem, ProblemCode};
+use crate::http::serve::Peer;
 use crate::http::state::State;
 
 /// Signatures that do not hold, and keys that may not have made them.
@@ -55,35 +58,54 @@ impl From<Problem> for Refusal {
     }
 }
 
-impl Refusal {
+/// Where something is refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    route: &'static Route,
+    /// Of the other end of the connection, where addresses are recorded.
+    address: Option<IpAddr>,
+}
+
+impl Place {
+    pub(super) fn of(state: &State, route: &'static Route, parts: &Parts) -> Self {
+        let peer = parts.extensions.get::<Peer>().filter(|_| state.record_addresses());
+        Self { route, address: peer.map(|peer| peer.address.ip()) }
+    }
+
     /// The answer. What nobody's credential belongs to is counted for the tenant that the server was started with.
-    pub(super) fn answer(self, state: &State, route: &Route) -> Response {
-        let tenant = self.tenant.as_ref().unwrap_or_else(|| state.tenants().first());
-        count(tenant, route, self.problem.code(), self.caller, self.key_id);
-        self.problem.into_response()
+    pub(super) fn answer(self, state: &State, refusal: Refusal) -> Response {
+        let Refusal { problem, tenant, caller, key_id } = refusal;
+        self.count(
+            tenant.as_ref().unwrap_or_else(|| state.tenants().first()),
+            problem.code(),
+            caller,
+            key_id,
+        );
+        problem.into_response()
     }
-}
 
-/// Counts what a handler has refused.
-pub(super) fn count_answered(identity: Option<&Identity>, route: &Route, response: &Response) {
-    let Some(identity) = identity else { return };
-    if let Some(ProblemCode(code)) = response.extensions().get::<ProblemCode>() {
-        let caller = Some(Arc::clone(&identity.caller.principal));
-        count(&identity.tenant, route, code, caller, identity.key_id.clone());
+    /// Counts what a handler has refused.
+    pub(super) fn count_answered(self, identity: Option<&Identity>, response: &Response) {
+        let Some(identity) = identity else { return };
+        if let Some(ProblemCode(code)) = response.extensions().get::<ProblemCode>() {
+            let caller = Some(Arc::clone(&identity.caller.principal));
+            self.count(&identity.tenant, code, caller, identity.key_id.clone());
+        }
     }
-}
 
-fn count(
-    tenant: &Tenant,
-    route: &Route,
-    code: &'static str,
-    principal: Option<Arc<str>>,
-    key_id: Option<Arc<str>>,
-) {
-    let Some(kind) = kind_of(code) else { return };
-    let Route { method, path, .. } = *route;
-    let event = SecurityEvent { kind, code, method, route: path, principal, key_id, address: None };
-    tenant.runtime().security_events().record(event);
+    fn count(
+        self,
+        tenant: &Tenant,
+        code: &'static str,
+        principal: Option<Arc<str>>,
+        key_id: Option<Arc<str>>,
+    ) {
+        let Some(kind) = kind_of(code) else { return };
+        let Route { method, path, .. } = *self.route;
+        let address = self.address;
+        let event = SecurityEvent { kind, code, method, route: path, principal, key_id, address };
+        tenant.runtime().security_events().record(event);
+    }
 }
 
 fn kind_of(code: &str) -> Option<EventKind> {

@@ -14,6 +14,7 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use chancery_core::ids::TenantId;
+use chancery_runtime::credentials::Roles;
 use chancery_runtime::records::{Records, RecordsError};
 use chancery_runtime::{Location, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,6 +23,7 @@ use crate::http::error::Problem;
 use crate::http::latency::Latency;
 use crate::http::verifications::Backfills;
 use crate::oidc::{Claimed, Oidc};
+use crate::tls::{ClientCertificate, Clients};
 
 /// Batches, exports and verifications at the same time. Each holds a thread, and an export a read snapshot that
 /// keeps the write-ahead log from being emptied; more of them are asked to come again.
@@ -40,6 +42,8 @@ pub struct Log {
     pub public_log: bool,
     /// The identity provider whose tokens are its credentials.
     pub oidc: Option<Oidc>,
+    /// The client certificates that are its credentials.
+    pub clients: Clients,
 }
 
 /// Why logs cannot be served together.
@@ -55,7 +59,9 @@ pub enum TenantsError {
         tenant: TenantId,
     },
     /// One token would be of both.
-    #[error("`{one}` and `{other}` have the same `oidc.issuer` and `oidc.audience`; a token is of one tenant")]
+    #[error(
+        "`{one}` and `{other}` have the same `oidc.issuer` and `oidc.audience`; a token is of one tenant"
+    )]
     SameIssuer {
         /// A tenant.
         one: TenantId,
@@ -86,7 +92,10 @@ impl Tenants {
                 request_timeout,
             }));
             if let Some(other) = by_name.values().find(|other| tenant.has_tokens_of(other)) {
-                return Err(TenantsError::SameIssuer { one: other.name().clone(), other: tenant.name().clone() });
+                return Err(TenantsError::SameIssuer {
+                    one: other.name().clone(),
+                    other: tenant.name().clone(),
+                });
             }
             first.get_or_insert_with(|| tenant.clone());
             if let Some(tenant) = by_name.insert(tenant.name().clone(), tenant) {
@@ -119,6 +128,16 @@ impl Tenants {
         let mut meant = self.by_name.values().filter(|tenant| meant(tenant));
         let found = meant.next()?;
         if meant.next().is_some() { None } else { Some((found, found.oidc()?)) }
+    }
+
+    /// Whose client a certificate is of: nobody's where several tenants say that it is theirs.
+    pub(super) fn of_certificate(&self, shown: &ClientCertificate) -> Option<(&Tenant, Arc<str>, Roles)> {
+        let mut found = self.by_name.values().filter_map(|tenant| {
+            let (principal, roles) = tenant.0.log.clients.find(shown)?;
+            Some((tenant, Arc::clone(principal), roles))
+        });
+        let first = found.next()?;
+        found.next().is_none().then_some(first)
     }
 
     /// The one of this name.

@@ -4,20 +4,22 @@ use axum::http::StatusCode;
 use chancery_core::time::Timestamp;
 use chancery_runtime::Caller;
 
+use super::refusal::Refusal;
 use super::{Identity, Tenants};
 use crate::http::error::Problem;
 use crate::oidc::{Claimed, TokenError};
 
 /// Whose token it is.
-pub(super) async fn identify(tenants: &Tenants, token: &str, now: Timestamp) -> Result<Identity, Problem> {
+pub(super) async fn identify(tenants: &Tenants, token: &str, now: Timestamp) -> Result<Identity, Refusal> {
     let claimed = Claimed::read(token).map_err(refused)?;
     let unknown = TokenError::Unknown("no tenant has its issuer and audience, or several have");
     let (tenant, oidc) = tenants.of_token(&claimed).ok_or_else(|| refused(unknown))?;
-    let holder = oidc.judge(token, now).await.map_err(refused)?;
+    let judged = oidc.judge(token, now).await;
+    let holder = judged.map_err(|error| Refusal { tenant: Some(tenant.clone()), ..refused(error).into() })?;
     Ok(Identity {
         caller: Caller { principal: holder.principal },
         tenant: tenant.clone(),
-        roles: holder.roles.separated(),
+        roles: holder.roles,
         key_id: None,
     })
 }

@@ -1,6 +1,7 @@
 //! The API on a real log: each router call goes through every layer to a SQLite store in a folder of its own.
 
 mod batches;
+mod clients;
 mod confirming;
 mod credentials;
 mod deciding;

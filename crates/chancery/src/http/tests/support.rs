@@ -29,6 +29,7 @@ use tower::ServiceExt as _;
 use zeroize::Zeroizing;
 
 use crate::http::{self, Authentication, State, metrics, operator_router, router};
+use crate::tls::Clients;
 
 /// SHA-256 of the program that the tests say they are.
 pub(super) const BINARY: Digest = Digest::from_bytes([0xab; 32]);
@@ -198,7 +199,16 @@ pub(super) fn log_of(
         threads: None,
     };
     let runtime = outside(|| Runtime::open(opened)).unwrap();
-    (http::Log { runtime, database: database.into(), public_log: false, oidc: None }, folder)
+    (
+        http::Log {
+            runtime,
+            database: database.into(),
+            public_log: false,
+            oidc: None,
+            clients: Clients::default(),
+        },
+        folder,
+    )
 }
 
 /// An answer, whole.
@@ -287,6 +297,7 @@ impl Api {
             clock: clock.clone(),
             metrics: metrics::local().1,
             request_timeout: Duration::from_secs(60),
+            record_addresses: false,
         };
         change(&mut options);
         let state = State::new(options).unwrap();

@@ -124,6 +124,7 @@ fn two_logs_of_one_tenant_are_refused() {
         database: std::path::PathBuf::from("chancery.db").into(),
         public_log: false,
         oidc: None,
+        clients: crate::tls::Clients::default(),
     };
     let made = |logs| crate::http::access::Tenants::new(logs, std::time::Duration::from_secs(1)).map(drop);
     assert!(made(vec![log(), log()]).unwrap_err().to_string().contains("`acme`"));
