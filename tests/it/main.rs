@@ -17,6 +17,7 @@ mod build_identity;
 mod bundles;
 mod canary;
 mod confirmation;
+mod credentials;
 mod decide;
 mod demo;
 mod doctor;

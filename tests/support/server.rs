@@ -37,9 +37,21 @@ impl Server {
     /// The same, with the command prepared further.
     #[must_use]
     pub fn start_with(home: &Path, prepare: &mut dyn FnMut(&mut Command)) -> Self {
+        Self::launch(home, &["--dev"], prepare)
+    }
+
+    /// The same, asking every caller for a credential.
+    #[must_use]
+    pub fn start_with_credentials(home: &Path) -> Self {
+        Self::launch(home, &[], &mut |_| {})
+    }
+
+    fn launch(home: &Path, flags: &[&str], prepare: &mut dyn FnMut(&mut Command)) -> Self {
         let mut command = chancery(home);
         command
-            .args(["serve", "--dev", "--listen", "127.0.0.1:0"])
+            .arg("serve")
+            .args(flags)
+            .args(["--listen", "127.0.0.1:0"])
             .env("CHANCERY_OPERATOR_LISTEN", "127.0.0.1:0")
             .env("CHANCERY_LOG_FORMAT", "json")
             .stdout(Stdio::null())

@@ -3,6 +3,7 @@
 mod append;
 mod condition;
 mod crash;
+mod credentials;
 mod kinds;
 mod nodes;
 mod opening;

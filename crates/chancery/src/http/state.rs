@@ -23,6 +23,8 @@ pub struct Options {
     pub metrics: PrometheusHandle,
     /// Longest time for a request other than a batch, an export or a verification, and longest silence in those.
     pub request_timeout: Duration,
+    /// Whether security events have the address of whoever was refused.
+    pub record_addresses: bool,
 }
 
 /// What the layers work with. Cheap to clone.
@@ -35,6 +37,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     metrics: PrometheusHandle,
     request_timeout: Duration,
+    record_addresses: bool,
     started_micros: i64,
     requests: AtomicU64,
 }
@@ -51,7 +54,7 @@ impl State {
     /// # Errors
     /// [`TenantsError`] for logs that cannot be served together.
     pub fn new(options: Options) -> Result<Self, TenantsError> {
-        let Options { logs, authentication, clock, metrics, request_timeout } = options;
+        let Options { logs, authentication, clock, metrics, request_timeout, record_addresses } = options;
         Ok(Self(Arc::new(Shared {
             tenants: Tenants::new(logs, request_timeout)?,
             authentication,
@@ -59,6 +62,7 @@ impl State {
             clock,
             metrics,
             request_timeout,
+            record_addresses,
             requests: AtomicU64::new(0),
         })))
     }
@@ -77,6 +81,11 @@ impl State {
 
     pub(super) fn metrics(&self) -> &PrometheusHandle {
         &self.0.metrics
+    }
+
+    /// Whether security events have the address of whoever was refused.
+    pub(super) fn record_addresses(&self) -> bool {
+        self.0.record_addresses
     }
 
     pub(super) fn request_timeout(&self) -> Duration {

@@ -159,6 +159,9 @@ fn nothing_is_ever_changed() {
         "UPDATE bundles SET sum = ''",
         "UPDATE keyrings SET expires_at = ''",
         "UPDATE activations SET reason = ''",
+        "UPDATE api_keys SET roles = 'operator'",
+        "DELETE FROM api_key_revocations",
+        "TRUNCATE security_events",
         "INSERT INTO log_entries SELECT tenant, 1, kind, record_id, leaf_hash, claimed_at, recorded_at, keyid, \
          signature, payload FROM log_entries WHERE log_index = 2 ON CONFLICT DO NOTHING; \
          INSERT INTO decisions SELECT tenant, 0, 'e-9', execution_fingerprint, policy_id, policy_version, bundle_hash, \

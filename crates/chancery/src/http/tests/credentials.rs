@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::support::{Answered, Api, outside, request, send};
 use crate::http::Authentication;
+use crate::http::serve::Peer;
 
 fn with_keys() -> Api {
     Api::with(|options| options.authentication = Authentication::Credentials)
@@ -170,4 +171,19 @@ async fn a_signature_that_does_not_hold_is_an_event() {
     let found = events(&api, "?kind=signature").await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((&found[0]["principal"], &found[0]["code"]), (&json!("anna"), &json!("override.signature")));
+}
+
+#[tokio::test]
+async fn an_address_is_recorded_where_that_is_wanted() {
+    for wanted in [false, true] {
+        let api = Api::with(|options| {
+            options.authentication = Authentication::Credentials;
+            options.record_addresses = wanted;
+        });
+        let peer = Peer { address: "192.0.2.7:4711".parse().unwrap(), certificate: None };
+        let plain = Request::get("/v1/decisions").extension(peer);
+        ask(&api, plain, Body::empty()).await.problem(401, "auth.required");
+        let found = events(&api, "").await;
+        assert_eq!(found[0]["address"].as_str(), wanted.then_some("192.0.2.7"));
+    }
 }

@@ -158,6 +158,7 @@ async fn each_role_alone_may_do_what_the_page_says_and_nothing_else() {
 async fn no_credential_of_another_tenant_is_ever_answered_with_this_ones_records() {
     let api = two();
     let (submitter, theirs) = (api.api_key(0, "core", "submitter"), keys(&api, 1));
+    let ours = api.api_key(0, "own", "reader");
     let id = "of-acme-alone";
     let decide = Request::post("/v1/decisions")
         .header(header::CONTENT_TYPE, "application/json")
@@ -167,7 +168,6 @@ async fn no_credential_of_another_tenant_is_ever_answered_with_this_ones_records
     assert_eq!(send(&api.router, decide).await.status, 201);
     // What only this tenant's records have: the label of the decision, and the key that signed it.
     let marks = [format!("b-{id}"), api.runtime.runtime_key().key_id().to_string()];
-    let ours = api.api_key(0, "own", "reader");
     let seen = send(&api.router, ask("GET", "/v1/decisions/{id}", TENANT, id, Some(&ours))).await;
     assert!(marks.iter().all(|mark| seen.text().contains(mark)), "{seen:?}");
     for (method, path, access) in routes() {
