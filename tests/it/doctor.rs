@@ -70,6 +70,7 @@ fn a_good_log_is_well_without_a_server_and_beside_one() {
     let report = alone.json();
     let checks: Vec<_> = report["checks"].as_array().unwrap().iter().map(|line| &line["check"]).collect();
     for check in [
+        "credentials",
         "configuration",
         "disk",
         "keys",
@@ -242,6 +243,23 @@ fn a_wrong_configuration_is_a_line_too() {
         command.env("CHANCERY_TENANT", "globex");
     });
     assert_named(&other, 1, &[&["fail database", "the log of `acme`, the configuration says `globex`"]]);
+}
+
+#[test]
+fn api_keys_that_end_soon_are_named() {
+    let home = Home::new();
+    let create = |days| {
+        let words = ["apikey", "create", "--principal", "claims-core", "--role", "reader", "--expires", days];
+        run(&mut chancery(home.path()), words).expect(0);
+    };
+    create("365d");
+    assert_eq!(faults(&doctor(home.path())), Vec::<String>::new());
+    create("7d");
+    assert_named(
+        &doctor(home.path()),
+        0,
+        &[&["warn credentials", "of `claims-core` (", "days)", "chancery apikey rotate"]],
+    );
 }
 
 #[test]

@@ -16,6 +16,9 @@ use chancery_store::{Finding, Location, Options, Store};
 use std::path::Path;
 use std::sync::Arc;
 
+/// API keys that are looked at.
+const API_KEYS_MAX: u32 = 10_000;
+
 /// How far checkpoints go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Covered {
@@ -57,6 +60,16 @@ impl Records {
     /// [`OpenError::Vault`], [`OpenError::TenantKeyMissing`], [`OpenError::Store`].
     pub fn check_vault(&self, vault: &[u8; 32]) -> Result<(), OpenError> {
         tenant_keys(&self.store, &self.settings().tenant, vault).map(|_| ())
+    }
+
+    /// API keys that are good or will be, each with its principal and its end; those that live longest first.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn api_keys(&self, now: Timestamp) -> Result<Vec<(String, String, Timestamp)>, RecordsError> {
+        let rows = self.store.read(|reader| reader.api_keys(now, API_KEYS_MAX))?;
+        let held = rows.into_iter().filter(|row| row.revocation.is_none());
+        Ok(held.map(|row| (row.key_id, row.principal, row.expires_at)).collect())
     }
 
     /// Whether log, stored checkpoints and the publisher's memory at `path` go together.

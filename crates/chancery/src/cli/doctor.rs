@@ -165,6 +165,7 @@ impl Doctor<'_> {
                 diagnosis.skipped("build", "the keyring");
             }
         }
+        self.api_keys(records, diagnosis);
         if let Some(vault) = &keys.vault {
             match records.check_vault(vault) {
                 Ok(()) => diagnosis.ok("vault", "`vault.key` opens the tenant's keys in the database"),
@@ -179,12 +180,16 @@ impl Doctor<'_> {
     }
 
     fn configuration(&self, diagnosis: &mut Diagnosis) {
-        let Config { tenant, listen, operator_listen, .. } = self.config;
+        let Config { tenant, tenants, listen, operator_listen, .. } = self.config;
         let file = self.home.config.display();
         diagnosis.ok(
             "configuration",
             format!("`{file}`: tenant `{tenant}`, API on {listen}, operator's port on {operator_listen}"),
         );
+        if !tenants.is_empty() {
+            let what = format!("{} further tenants are served with it", tenants.len());
+            diagnosis.ok("configuration", format!("{what}: `chancery --config FILE doctor` looks at each"));
+        }
         if !operator_listen.ip().is_loopback() {
             diagnosis.warn(
                 "configuration",

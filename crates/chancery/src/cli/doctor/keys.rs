@@ -120,6 +120,27 @@ impl Doctor<'_> {
         }
     }
 
+    /// Callers' credentials that end.
+    pub(super) fn api_keys(&self, records: &Records, diagnosis: &mut Diagnosis) {
+        let keys = match records.api_keys(self.now) {
+            Ok(keys) => keys,
+            Err(error) => return diagnosis.failure("credentials", &Failure::of(&error)),
+        };
+        let days = |until| days_until(self.now, until);
+        let ending = keys.iter().filter(|(_, _, until)| days(*until) < EXPIRY_DAYS);
+        let ending: Vec<String> = ending
+            .map(|(id, principal, until)| format!("`{id}` of `{principal}` ({} days)", days(*until)))
+            .collect();
+        if ending.is_empty() {
+            return diagnosis.ok("credentials", format!("{} API keys, none of which ends soon", keys.len()));
+        }
+        diagnosis.warn(
+            "credentials",
+            format!("API keys end within {EXPIRY_DAYS} days: {}", ending.join(", ")),
+            "`chancery apikey rotate ID` makes the next one; both hold until the caller has changed over",
+        );
+    }
+
     fn keyring_version(&self, records: &Records, keyring: &Keyring, diagnosis: &mut Diagnosis) {
         let version = keyring.newest().predicate();
         let days = days_until(self.now, version.expires_at);
