@@ -175,7 +175,7 @@ fn keys_that_do_not_open_or_are_of_another_log_are_named() {
         &[
             &["fail keys", "is not good as `runtime`"],
             &["fail keys", "there is no key file", "log.key", "put the key back"],
-            &["fail vault", "was not wrapped with this vault.key"],
+            &["fail vault", "was not wrapped with this `vault.key`"],
         ],
     );
     fs::copy(other.path().join("trust/root.pub"), home.root_pub()).unwrap();
