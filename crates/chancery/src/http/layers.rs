@@ -83,7 +83,9 @@ async fn method_not_allowed() -> Problem {
 
 /// The panic's own words may hold what must not be in a log line or answer; its place is told by the program's hook.
 fn panicked(_: Box<dyn Any + Send>) -> Response {
-    tracing::error!("a handler panicked");
+    tracing::error!(
+        "a handler panicked, the line before says where; its caller is told that the request failed"
+    );
     Problem::internal().into_response()
 }
 
@@ -159,6 +161,9 @@ fn late(limit: Duration, writes: bool) -> Problem {
     } else {
         "no answer in time; retry"
     };
-    tracing::warn!(limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), "a request was too slow");
+    tracing::warn!(
+        limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+        "a request was too slow: chancery_commit_seconds and chancery_writer_queue_entries show whether it is the database"
+    );
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "server.timeout", detail).retry_after(1)
 }

@@ -101,7 +101,7 @@ pub(super) async fn proof(tenant: Tenant, mut query: Query) -> Result<Response, 
         return Err(Problem::not_found("log.index", detail).retry_after(1));
     };
     let checkpoint = SignedCheckpoint::parse_unverified(&inclusion.checkpoint).map_err(|error| {
-        tracing::error!(%error, "the stored checkpoint is damaged");
+        tracing::error!(%error, "the stored checkpoint is damaged: see what `chancery fsck` finds");
         Problem::internal()
     })?;
     let proof = TlogProof { extra: None, index: inclusion.index, proof: inclusion.hashes, checkpoint };

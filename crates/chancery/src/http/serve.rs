@@ -165,7 +165,7 @@ async fn accept(
         Ok((stream, _)) => Some((stream, permit)),
         Err(error) => {
             // Mostly "too many open files": trying again at once would only burn the processor.
-            tracing::warn!(%error, "cannot accept a connection");
+            tracing::warn!(%error, "cannot accept a connection: see process_open_fds and process_max_fds");
             tokio::time::sleep(Duration::from_millis(50)).await;
             None
         }

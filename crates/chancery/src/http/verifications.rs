@@ -312,7 +312,7 @@ fn begin(tenant: &Tenant, runtime: &Runtime, wanted: Wanted) -> Result<(StatusCo
             work(&runtime, &weak, per_second);
         })
         .map_err(|error| {
-            tracing::error!(%error, "no thread for a backfill");
+            tracing::error!(%error, "no thread for a backfill: raise the limit of processes");
             Problem::internal()
         })?;
     *current = Some(running);
