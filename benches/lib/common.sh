@@ -49,7 +49,7 @@ machine() {
     local model
     model="$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -1)"
     echo "machine      $(nproc) processors, ${model:-$(uname -m)}, $(free -g | awk '/^Mem/ {print $2}') GB, $(uname -sr)"
-    echo "load before  $(cut -d' ' -f1-3 /proc/loadavg) (1, 5, 15 minutes); a loaded machine makes figures smaller, ratios less so"
+    echo "load before  $(cut -d' ' -f1-3 /proc/loadavg) (1, 5, 15 minutes); on a loaded machine figures are smaller and ratios uncertain"
     echo "files        $(df --output=fstype,target "$TMP" | tail -1 | tr -s ' ')"
     echo "chancery     $CHANCERY, sha256 $(sha256sum "$CHANCERY" | cut -c1-16), $("$CHANCERY" --version 2>/dev/null | head -1)"
     echo "repository   $(git -C "$ROOT" rev-parse --short HEAD 2>/dev/null || echo unknown) (the program may be older)"
