@@ -13,7 +13,7 @@ CACHE="${PEERS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/chancery-peers}"
 ROUNDS="${ROUNDS:-5}"
 SECONDS_EACH="${SECONDS_EACH:-6}"
 CONNECTIONS="${CONNECTIONS:-64}"
-CHANCERY="${CHANCERY_BIN:-$ROOT/target/release/chancery}"
+CHANCERY="$(realpath -m "${CHANCERY_BIN:-$ROOT/target/release/chancery}")"
 RESULTS="${RESULTS:-/dev/null}"
 
 TMP="$(mktemp -d "${TMPDIR:-/tmp}/chancery-bench.XXXXXX")"
