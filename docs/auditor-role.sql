@@ -8,6 +8,8 @@ ALTER ROLE auditor_acme SET default_transaction_read_only = on;
 ALTER ROLE auditor_acme SET chancery.tenant = 'acme';
 GRANT USAGE ON SCHEMA public TO auditor_acme;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO auditor_acme;
+-- Wrapped keys and hashes of credentials are nothing that an audit needs.
+REVOKE SELECT ON tenant_keys, api_keys FROM auditor_acme;
 
 DO $$
 DECLARE

@@ -163,6 +163,10 @@ fn an_auditors_role_reads_one_tenant_and_writes_nothing() {
     postgres::as_superuser(&url, "INSERT INTO settings VALUES ('other', 'log.example/other', 'test', '')");
     assert_eq!(ask("other", "SELECT count(*) FROM settings").trim(), "0");
     assert_eq!(ask("acme", "SELECT count(*) FROM settings").trim(), "1");
+    for secret in ["tenant_keys", "api_keys"] {
+        let sql = format!("SET ROLE {role}; SET chancery.tenant = 'acme'; SELECT * FROM {secret}");
+        assert!(postgres::refused(&url, &sql).contains("permission denied"), "{secret}");
+    }
     let writes = postgres::refused(
         &url,
         &format!(

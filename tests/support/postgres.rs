@@ -62,6 +62,47 @@ pub fn refused(url: &str, sql: &str) -> String {
     String::from_utf8(said.stderr).unwrap()
 }
 
+/// The processor's time that the server's processes have taken, those that have ended included.
+pub fn processor_time() -> Duration {
+    let server = SERVER.get().and_then(Option::as_ref).expect("a server is running");
+    let file = fs::read_to_string(server.folder.join("data/postmaster.pid")).unwrap_or_default();
+    let Some(postmaster) = file.lines().next().and_then(|pid| pid.parse().ok()) else {
+        return Duration::ZERO;
+    };
+    let others =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let children =
+        others.filter_map(Times::of).filter(|times| times.parent == postmaster).map(|times| times.own);
+    let own = Times::of(postmaster).map_or(Duration::ZERO, |times| times.own + times.ended_children);
+    own + children.sum::<Duration>()
+}
+
+/// What Linux has counted of a process.
+pub struct Times {
+    parent: u32,
+    /// By itself.
+    pub own: Duration,
+    /// By its children, once they had ended.
+    pub ended_children: Duration,
+}
+
+impl Times {
+    /// Of a process that runs; none of one that does not.
+    #[must_use]
+    pub fn of(process: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // The name, in brackets, may hold anything; the third field follows it.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = |first: usize| -> Option<Duration> {
+            let ticks: u64 =
+                fields.get(first)?.parse::<u64>().ok()? + fields.get(first + 1)?.parse::<u64>().ok()?;
+            // Linux counts in hundredths of a second for programs, on every machine.
+            Some(Duration::from_millis(10 * ticks))
+        };
+        Some(Self { parent: fields.get(1)?.parse().ok()?, own: ticks(11)?, ended_children: ticks(13)? })
+    }
+}
+
 /// Stops all connections to a database, as a server that is restarted does.
 pub fn disconnect(url: &str) {
     let name = url.trim_start_matches("postgres:///").split('?').next().unwrap();

@@ -73,6 +73,15 @@ struct Counts {
     /// Of these, recorded nevertheless.
     recorded: AtomicU64,
     kills: AtomicU64,
+    /// The processor's time of the nodes, those that were killed included.
+    nodes_us: AtomicU64,
+}
+
+impl Counts {
+    fn ends(&self, server: &Server) {
+        let took = postgres::Times::of(server.id()).map_or(Duration::ZERO, |times| times.own);
+        self.nodes_us.fetch_add(u64::try_from(took.as_micros()).unwrap(), Ordering::Relaxed);
+    }
 }
 
 fn add(counter: &AtomicU64) {
@@ -170,7 +179,9 @@ fn killer(
             continue;
         }
         last = Instant::now();
-        servers[victim].take().unwrap().kill();
+        let server = servers[victim].take().unwrap();
+        counts.ends(&server);
+        server.kill();
         let again = start(homes[victim]);
         *urls[victim].write().unwrap() = again.url.clone();
         servers[victim] = Some(again);
@@ -180,9 +191,11 @@ fn killer(
     servers
 }
 
-/// A server that logs no line for a request: this process would keep them.
+/// A server that logs no line for a request, which this process would keep, and that needs no files of a release.
 fn start(home: &Path) -> Server {
-    Server::start_with(home, &mut |command| _ = command.env("RUST_LOG", "warn,chancery::cli=info"))
+    Server::start_with(home, &mut |command| {
+        command.env("RUST_LOG", "warn,chancery::cli=info").env("CHANCERY_BUILD", "none");
+    })
 }
 
 /// Reads the verified export: each decision is there once, where it was acknowledged, and nothing else is.
@@ -210,13 +223,14 @@ fn compared(export: &Path, decisions: u64, ledger: &Ledger) -> u64 {
     found
 }
 
-/// What a decision has taken in the database: commits, write-ahead log, and each table with its indexes.
-fn print_sizes(url: &str, decisions: u64, before: &[u64; 2]) {
+/// What a decision has taken in the database: transactions, write-ahead log, and each table with its indexes.
+fn print_sizes(url: &str, decisions: u64, before: &[u64; 3]) {
     let now = written(url);
     #[expect(clippy::cast_precision_loss, reason = "a table for people")]
     let each = |amount: u64| amount as f64 / decisions as f64;
-    println!("| commits a decision | {:.4} |", each(now[0] - before[0]));
+    println!("| transactions a decision, those that read included | {:.2} |", each(now[0] - before[0]));
     println!("| write-ahead log, bytes a decision | {:.0} |", each(now[1] - before[1]));
+    println!("| write-ahead log, syncs a decision | {:.3} |", each(now[2] - before[2]));
     let sizes = "SELECT relname, pg_table_size(oid), pg_indexes_size(oid) FROM pg_class \
                  WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY pg_total_relation_size(oid) DESC LIMIT 6";
     for row in postgres::as_superuser(url, sizes).lines() {
@@ -226,10 +240,10 @@ fn print_sizes(url: &str, decisions: u64, before: &[u64; 2]) {
     }
 }
 
-/// Transactions of the database, and bytes of the server's write-ahead log, since its beginning.
-fn written(url: &str) -> [u64; 2] {
+/// Transactions of the database, and bytes and syncs of the server's write-ahead log, since its beginning.
+fn written(url: &str) -> [u64; 3] {
     let sql = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database() UNION ALL \
-               SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint";
+               SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint UNION ALL SELECT wal_sync FROM pg_stat_wal";
     let rows: Vec<u64> = postgres::as_superuser(url, sql).lines().map(|row| row.parse().unwrap()).collect();
     rows.try_into().unwrap()
 }
@@ -246,7 +260,7 @@ fn nothing_is_lost_or_doubled_while_nodes_are_killed() {
     let ledger = Ledger(tempfile::tempfile().unwrap());
     let (counts, over, begun) = (Counts::default(), AtomicBool::new(false), Instant::now());
     let url = database(first.path());
-    let before = written(&url);
+    let (before, idle) = (written(&url), postgres::processor_time());
     let servers = thread::scope(|scope| {
         let killing = scope.spawn(|| killer(homes, servers.map(Some), &urls, every, &over, &counts));
         let clients: Vec<_> =
@@ -258,7 +272,9 @@ fn nothing_is_lost_or_doubled_while_nodes_are_killed() {
         servers
     });
     let took = begun.elapsed();
+    let database_took = postgres::processor_time() - idle;
     for server in servers.into_iter().flatten() {
+        counts.ends(&server);
         assert!(server.stop().success());
     }
     assert_eq!(counts.acknowledged.load(Ordering::Relaxed), decisions);
@@ -290,5 +306,11 @@ fn nothing_is_lost_or_doubled_while_nodes_are_killed() {
     }
     println!("| export, MB | {} |", std::fs::metadata(&export).unwrap().len() / 1_000_000);
     println!("| its verification, with every decision made again, s | {:.1} |", verified.as_secs_f64());
+    let nodes_us = counts.nodes_us.load(Ordering::Relaxed);
+    println!("| processor's time a decision, nodes, µs of a core | {} |", nodes_us / decisions);
+    println!(
+        "| processor's time a decision, database, µs of a core | {} |",
+        database_took.as_micros() / u128::from(decisions)
+    );
     print_sizes(&url, decisions, &before);
 }
