@@ -1,33 +1,38 @@
-//! How fast single decisions are answered over HTTP, against a bare axum server that sends the same JSON back.
+//! How fast decisions are answered over HTTP, against a bare axum server that sends the same JSON back.
 //!
 //! ```text
 //! this process: client, one thread ──loopback──> `chancery serve --dev`: decided, signed, logged, synced, answered
 //!                                  ──loopback──> echo: axum and nothing else           (this program once more)
 //! ```
 //!
-//! Rates with 64 connections, and the median latency with one. Client and servers share the processors, in both cases.
+//! On SQLite, and on PostgreSQL where it is installed: the rate with 64 connections, the median latency with one, the
+//! 99th percentile at half of that rate, and the rate of one batch, which is held against the same batch in this
+//! process. Beside that: what the sync of a commit alone takes. Client and servers share the processors, in all cases.
 //!
-//! `cargo bench --bench http -- --requests 5000 --rounds 5`
+//! `cargo bench --bench http -- --requests 5000 --rounds 5 --batch 20000`
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure here ends the bench")]
 
-use std::cell::{Cell, RefCell};
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::rc::Rc;
-use std::thread;
-use std::time::Instant;
+#[path = "support/client.rs"]
+mod client;
+#[path = "../../runtime/benches/support/log.rs"]
+mod log;
+#[path = "support/servers.rs"]
+mod servers;
 
-use chancery_tests::bench::claims::Claims;
-use chancery_tests::bench::memory::again;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use chancery_runtime::{Caller, Runtime};
+use chancery_tests::bench::claims::{Claims, PRINCIPAL};
 use chancery_tests::bench::primitives::{Primitives, Row, bulk_insert};
-use chancery_tests::bench::{Arguments, Samples, Table, cores, number, on_all_cores};
-use chancery_tests::program::repository;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::task::LocalSet;
+use chancery_tests::bench::{Arguments, Samples, Table, cores, micros, number, on_all_cores, rate};
+use chancery_tests::postgres;
+
+use self::client::{Pace, lines, load};
+use self::servers::Server;
 
 const CONNECTIONS: usize = 64;
 
@@ -37,197 +42,175 @@ const ECHOES: usize = 8;
 /// Rows of the bulk insert.
 const ROWS: usize = 4_096;
 
+/// What a commit of one decision appends to SQLite's log: pages of 8 KiB with their headers.
+const SYNCED_BYTES: usize = 7 * (8_192 + 24);
+
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("echo") {
-        return echo();
+        return servers::echo();
     }
-    let arguments = Arguments::read([("requests", 5_000), ("rounds", 5)]);
-    let (requests, rounds) = (arguments.count("requests"), arguments.count("rounds"));
+    let arguments = Arguments::read([("requests", 5_000), ("rounds", 5), ("batch", 20_000)]);
+    let [requests, rounds, batch] = ["requests", "rounds", "batch"].map(|name| arguments.count(name));
     let (cores, claims) = (cores(), Claims::load());
     let primitives = Primitives::new();
     let rows = on_all_cores(ROWS, |at| Row::of(primitives.evidence(), at));
     let folder = tempfile::tempdir().unwrap();
-    let (server, echo) = (Server::chancery(folder.path()), Server::echo());
+    let home = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        path
+    };
+    let echo = Server::echo();
+    let mut measured =
+        vec![Measured::new("SQLite", Server::chancery(&home("sqlite"), None), log::create(&home("alone")))];
+    if let [Some(served), Some(alone)] = [postgres::database(), postgres::database()] {
+        let server = Server::chancery(&home("postgres"), Some(&served));
+        measured.push(Measured::new(
+            "PostgreSQL",
+            server,
+            log::create_at(&home("alone-postgres"), alone.parse().unwrap()),
+        ));
+    }
 
     let mut next = 0;
     let mut bodies = |count: usize| {
         next += count;
         (next - count..next).map(|at| claims.request(at)).collect::<Vec<_>>()
     };
-    let (mut rate, mut echo_rate, mut p50, mut echo_p50, mut work) =
-        <(Samples, Samples, Samples, Samples, Samples)>::default();
-    let (mut of_echo, mut of_bound, mut of_echo_p50) = <(Samples, Samples, Samples)>::default();
+    let (mut echo_rate, mut echo_p50, mut work, mut synced) =
+        <(Samples, Samples, Samples, Samples)>::default();
     for _ in 0..rounds {
         let costs = primitives.to_decide(cores);
         let inserted =
             tempfile::tempdir().map(|folder| bulk_insert(&folder.path().join("bare.db"), &rows)).unwrap();
-        let echoed = load(&echo, "/", &bodies(requests * ECHOES), CONNECTIONS).0;
-        let decided = load(&server, "/v1/decisions", &bodies(requests), CONNECTIONS).0;
-        let echo_alone = load(&echo, "/", &bodies(requests / 5), 1).1.median();
-        let alone = load(&server, "/v1/decisions", &bodies(requests / 5), 1).1.median();
-        let bound = echoed + (costs.sum() + inserted) / number(cores);
-        work.push(costs.sum() + inserted);
+        let spent = costs.sum() + inserted;
+        work.push(spent);
+        synced.push(sync(folder.path(), requests / 20));
+        let mut echo = |count: usize, connections: usize| {
+            load(echo.address, "/", &bodies(count), connections, Pace::Closed)
+        };
+        let (echoed, alone) = (echo(requests * ECHOES, CONNECTIONS).0, echo(requests / 5, 1).1.median());
         echo_rate.push(echoed);
-        rate.push(decided);
-        echo_p50.push(echo_alone);
-        p50.push(alone);
-        of_echo.push(echoed / decided);
-        of_bound.push(bound / decided);
-        of_echo_p50.push(alone / echo_alone);
+        echo_p50.push(alone);
+        for one in &mut measured {
+            let mut decide = |count: usize, connections: usize, pace: Pace| {
+                load(one.server.address, "/v1/decisions", &bodies(count), connections, pace)
+            };
+            let decided = decide(requests, CONNECTIONS, Pace::Closed).0;
+            let p50 = decide(requests / 5, 1, Pace::Closed).1.median();
+            let half = Pace::Every(Duration::from_secs_f64(2.0 * decided));
+            one.p99.push(decide(requests / 2, CONNECTIONS, half).1.quantile(0.99));
+            one.rate.push(decided);
+            one.p50.push(p50);
+            one.of_echo.push(echoed / decided);
+            one.of_bound.push((echoed + spent / number(cores)) / decided);
+            one.of_echo_p50.push(p50 / alone);
+            let batched = lines(one.server.address, "/v1/decisions:batch", &bodies(batch));
+            let in_process = decide_all(&one.alone, bodies(batch));
+            one.batch.push(batched);
+            one.in_process.push(in_process);
+            one.of_in_process.push(in_process / batched);
+        }
     }
-    drop((server, echo));
+    drop(echo);
 
     let title =
         format!("Single requests over HTTP, {cores} cores with the client, medians of {rounds} rounds");
-    let mut table = Table::new(title, ["", "core µs each", "a second", ""]);
-    let mut line = |name: &str, seconds: f64, note: String| {
-        let micros = chancery_tests::bench::micros(seconds * number(cores));
-        table.row([name.to_owned(), micros, chancery_tests::bench::rate(1.0 / seconds), note]);
+    let mut table =
+        Table::new(title, ["", "core µs each", "a second", "of the echo", "of echo and primitives"]);
+    let mut line = |name: String, seconds: f64, ratios: [String; 2]| {
+        let [of_echo, of_bound] = ratios;
+        table.row([name, micros(seconds * number(cores)), rate(1.0 / seconds), of_echo, of_bound]);
     };
-    line("echo, 64 connections", echo_rate.median(), String::new());
-    line("primitives of a decision", work.median() / number(cores), String::new());
-    line("decided, 64 connections", rate.median(), format!("{:.2} of the echo", of_echo.median()));
-    let bound = echo_rate.median() + work.median() / number(cores);
-    line("bound: echo and primitives", bound, format!("{:.2} reached", of_bound.median()));
+    let none = || [String::new(), String::new()];
+    line("echo, 64 connections".to_owned(), echo_rate.median(), none());
+    line("primitives of a decision".to_owned(), work.median() / number(cores), none());
+    for one in &measured {
+        let ratios = [&one.of_echo, &one.of_bound].map(|ratio| format!("{:.3}", ratio.median()));
+        line(format!("decided, 64 connections, {}", one.name), one.rate.median(), ratios);
+    }
     println!("{table}");
-    let mut table = Table::new("One connection", ["", "p50, µs", ""]);
-    let micros = |samples: &Samples| chancery_tests::bench::micros(samples.median());
-    table.row(["echo".to_owned(), micros(&echo_p50), String::new()]);
-    table.row(["decided".to_owned(), micros(&p50), format!("{:.1} echoes", of_echo_p50.median())]);
+    let mut table = Table::new(
+        "One connection, and half of the peak rate",
+        ["", "p50, µs", "echoes", "p99 at half of peak, ms"],
+    );
+    let none = String::new;
+    table.row(["echo".to_owned(), micros(echo_p50.median()), none(), none()]);
+    let of_echo = format!("{:.1}", synced.median() / echo_p50.median());
+    table.row(["the sync of one commit alone".to_owned(), micros(synced.median()), of_echo, none()]);
+    for one in &measured {
+        let (of_echo, p99) =
+            (format!("{:.1}", one.of_echo_p50.median()), format!("{:.1}", one.p99.median() * 1e3));
+        table.row([format!("decided, {}", one.name), micros(one.p50.median()), of_echo, p99]);
+    }
+    println!("{table}");
+    let title = format!("{batch} decisions in one batch");
+    let mut table = Table::new(title, ["", "a second", "in process", "ratio"]);
+    for one in &measured {
+        let [over_http, in_process] =
+            [&one.batch, &one.in_process].map(|seconds| rate(1.0 / seconds.median()));
+        table.row([one.name.to_owned(), over_http, in_process, format!("{:.2}", one.of_in_process.median())]);
+    }
     println!("{table}");
 }
 
-/// A server in a process of its own, ended when it is dropped.
-struct Server {
-    child: Child,
-    address: SocketAddr,
+/// A server on one of the databases, and a log on the same without a server.
+struct Measured {
+    name: &'static str,
+    server: Server,
+    alone: Runtime,
+    rate: Samples,
+    p50: Samples,
+    p99: Samples,
+    batch: Samples,
+    in_process: Samples,
+    of_echo: Samples,
+    of_bound: Samples,
+    of_echo_p50: Samples,
+    of_in_process: Samples,
 }
 
-impl Server {
-    /// `chancery serve` on a new log in `home`.
-    fn chancery(home: &Path) -> Self {
-        let command = || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
-            command.current_dir(home).env_clear().env("CHANCERY_PASSWORD", "a password");
-            command
-        };
-        let policies = repository().join("policies");
-        let mut init = command();
-        init.args(["init", "--no-input", "--environment", "test", "--tenant", "acme", "--policies"])
-            .arg(policies);
-        assert!(init.stdout(Stdio::null()).status().unwrap().success(), "chancery init");
-        let mut serve = command();
-        serve.args(["serve", "--dev", "--listen", "127.0.0.1:0"]);
-        serve.env("CHANCERY_OPERATOR_LISTEN", "127.0.0.1:0").env("CHANCERY_LOG_FORMAT", "json");
-        let mut child = serve.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the server listens");
-            let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
-            if let Some(address) = entry.pointer("/fields/api").and_then(serde_json::Value::as_str) {
-                break address.parse().unwrap();
-            }
-        };
-        // It must not wait for somebody to read what it says.
-        thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address }
-    }
-
-    /// This program as [`echo`].
-    fn echo() -> Self {
-        let mut child = again(&["echo"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { child, address: line.trim().parse().unwrap() }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Sends every body back, on a free port that it prints.
-fn echo() {
-    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    threads.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("{}", listener.local_addr().unwrap());
-        let same = |body: axum::body::Bytes| async { ([("content-type", "application/json")], body) };
-        axum::serve(listener, axum::Router::new().route("/", axum::routing::post(same))).await.unwrap();
-    });
-}
-
-/// Sends the bodies over so many connections; seconds for each of them, and how long each waited for its answer.
-fn load(server: &Server, path: &str, bodies: &[Vec<u8>], connections: usize) -> (f64, Samples) {
-    let head = |length: usize| {
-        let line = format!("POST {path} HTTP/1.1\r\nhost: {}\r\n", server.address);
-        format!("{line}content-type: application/json\r\ncontent-length: {length}\r\n\r\n")
-    };
-    let messages = bodies.iter().map(|body| [head(body.len()).as_bytes(), body].concat());
-    let messages: Rc<Vec<Vec<u8>>> = Rc::new(messages.collect());
-    let (next, waited) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(Samples::default())));
-    let client = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let tasks = LocalSet::new();
-    let seconds = tasks.block_on(&client, async {
-        let mut streams = Vec::new();
-        for _ in 0..connections {
-            let stream = TcpStream::connect(server.address).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            streams.push(stream);
+impl Measured {
+    fn new(name: &'static str, server: Server, alone: Runtime) -> Self {
+        let none = Samples::default;
+        Self {
+            name,
+            server,
+            alone,
+            rate: none(),
+            p50: none(),
+            p99: none(),
+            batch: none(),
+            in_process: none(),
+            of_echo: none(),
+            of_bound: none(),
+            of_echo_p50: none(),
+            of_in_process: none(),
         }
+    }
+}
+
+/// Seconds for each of the requests, decided and recorded in this process.
+fn decide_all(runtime: &Runtime, bodies: Vec<Vec<u8>>) -> f64 {
+    let count = bodies.len();
+    let begun = Instant::now();
+    let answers =
+        runtime.batch(&Caller::new(PRINCIPAL), bodies.into_iter().map(Ok).collect::<Vec<_>>()).unwrap();
+    let decided = answers.filter(|line| line.result.is_ok()).count();
+    let seconds = begun.elapsed().as_secs_f64();
+    assert_eq!(decided, count, "every claim is decided");
+    seconds / number(count)
+}
+
+/// The median time of `fdatasync` after what a commit of one decision appends to a file.
+fn sync(folder: &Path, count: usize) -> f64 {
+    let mut file = File::create(folder.join("synced")).unwrap();
+    let mut samples = Samples::default();
+    for _ in 0..count {
+        file.write_all(&[7; SYNCED_BYTES]).unwrap();
         let begun = Instant::now();
-        let tasks: Vec<_> = streams
-            .into_iter()
-            .map(|stream| {
-                let (messages, next, waited) = (Rc::clone(&messages), Rc::clone(&next), Rc::clone(&waited));
-                tokio::task::spawn_local(async move { converse(stream, &messages, &next, &waited).await })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
-        begun.elapsed().as_secs_f64()
-    });
-    let waited = waited.take();
-    (seconds / number(bodies.len()), waited)
-}
-
-/// One connection: the next message, its answer, the next, until there is none left.
-async fn converse(
-    mut stream: TcpStream,
-    messages: &[Vec<u8>],
-    next: &Cell<usize>,
-    waited: &RefCell<Samples>,
-) {
-    let mut answer = Vec::with_capacity(1 << 16);
-    while let Some(message) = messages.get(next.replace(next.get() + 1)) {
-        let begun = Instant::now();
-        stream.write_all(message).await.unwrap();
-        answer.clear();
-        while !is_whole(&answer) {
-            assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "the server keeps the connection");
-        }
-        waited.borrow_mut().push(begun.elapsed().as_secs_f64());
-        let good = answer.starts_with(b"HTTP/1.1 200") || answer.starts_with(b"HTTP/1.1 201");
-        assert!(good, "{}", String::from_utf8_lossy(&answer));
+        file.sync_data().unwrap();
+        samples.push(begun.elapsed().as_secs_f64());
     }
-}
-
-/// Is this an answer with all of its body?
-fn is_whole(answer: &[u8]) -> bool {
-    const END: &[u8] = b"\r\n\r\n";
-    const LENGTH: &[u8] = b"content-length: ";
-    let find = |what: &[u8]| answer.windows(what.len()).position(|window| window.eq_ignore_ascii_case(what));
-    let Some(end) = find(END) else { return false };
-    let digits =
-        find(LENGTH).and_then(|at| answer.get(at + LENGTH.len()..end)).expect("an answer with a length");
-    let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
-    let length = digits.fold(0, |length, digit| length * 10 + usize::from(digit - b'0'));
-    answer.len() >= end + END.len() + length
+    samples.median()
 }

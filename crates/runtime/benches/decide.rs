@@ -6,6 +6,8 @@
 //! bound      processors / (Cedar + JCS + SHA-256 + Ed25519 + SQLite bulk insert), core-seconds of the same data
 //! ```
 //!
+//! And by the number of policies, with a bundle of 10 and one of 100.
+//!
 //! `cargo bench --bench decide -- --records 20000 --rounds 5`
 
 #![expect(clippy::unwrap_used, reason = "a failure here ends the bench")]
@@ -79,6 +81,35 @@ fn main() {
     table.time("bound of durable: with the insert", sum + insert.median(), cores, None);
     let all = durable.median() * number(cores);
     table.time(&format!("durable, {records} in a batch"), all, cores, Some(of_bound.median()));
+    println!("{table}");
+    by_policies(&evidence.claims, records / 2, arguments.get("rounds"));
+}
+
+/// The rate with ten policies and with a hundred.
+fn by_policies(claims: &Claims, records: usize, rounds: u64) {
+    const COUNTS: [usize; 2] = [10, 100];
+    let folders = COUNTS.map(|_| tempfile::tempdir().unwrap());
+    let mut logs = COUNTS.iter().zip(&folders).map(|(count, folder)| {
+        let database = folder.path().join("chancery.db").into();
+        log::create_with(folder.path(), database, Claims::files_with_policies(*count))
+    });
+    let (few, many) = (logs.next().unwrap(), logs.next().unwrap());
+    let (mut of_few, mut of_many, mut ratio) = <(Samples, Samples, Samples)>::default();
+    for round in 0..usize::try_from(rounds).unwrap() {
+        let [few, many] = [&few, &many].map(|log| decide_all(log, claims, round * records, records));
+        of_few.push(few);
+        of_many.push(many);
+        ratio.push(few / many);
+    }
+    let mut table = Table::new(
+        "Durable decisions by the number of policies",
+        ["policies", "a second", "of the rate with 10"],
+    );
+    for (count, samples) in COUNTS.iter().zip([of_few, of_many]) {
+        let of_few = if *count == 10 { String::new() } else { format!("{:.2}", ratio.median()) };
+        let rate = chancery_tests::bench::rate(1.0 / samples.median());
+        table.row([count.to_string(), rate, of_few]);
+    }
     println!("{table}");
 }
 

@@ -98,6 +98,45 @@ impl Claims {
         files
     }
 
+    /// The bundle's files with `count` policies in place of its own: each for one outcome, one kind of incident and a
+    /// band of amounts, so that few are satisfied at a time, however many there are.
+    #[must_use]
+    pub fn files_with_policies(count: usize) -> BTreeMap<String, Vec<u8>> {
+        const KINDS: [&str; 4] =
+            ["Single Vehicle Collision", "Multi-vehicle Collision", "Vehicle Theft", "Parked Car"];
+        const OUTCOMES: [&str; 3] = ["deny", "refer", "approve"];
+        let mut files = Self::files();
+        files.retain(|path, _| ["schema.cedarschema", "entities.json"].contains(&path.as_str()));
+        let manifest = r#"
+            id = "claim-approval"
+            version = "1.0.0"
+            description = "for a bench"
+            principal = "System"
+            resource = "Claim"
+            outcomes = ["deny", "refer", "approve"]
+            fallback = "refer"
+        "#;
+        files.insert("bundle.toml".to_owned(), manifest.as_bytes().to_vec());
+        let policies: String = (0..count)
+            .map(|at| {
+                let (outcome, kind) = (OUTCOMES[at % OUTCOMES.len()], KINDS[at % KINDS.len()]);
+                let band = at * 97_000 / count;
+                format!(
+                    r#"@id("band-{at}")
+                    permit (principal, action == Action::"{outcome}", resource)
+                    when {{
+                      context.incidentType == "{kind}" && context.totalClaim >= {band} &&
+                      context.totalClaim < {} && context.policyAnnualPremium.greaterThan(decimal("100.0"))
+                    }};
+                    "#,
+                    band + 97_000 / count
+                )
+            })
+            .collect();
+        files.insert("bands.cedar".to_owned(), policies.into_bytes());
+        files
+    }
+
     /// Whose log it is.
     #[must_use]
     pub fn tenant(&self) -> TenantId {

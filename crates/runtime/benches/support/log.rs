@@ -1,5 +1,6 @@
 //! A new log in a folder, with the bundle `claim-approval` in force, a real clock and real random bytes.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -10,25 +11,36 @@ use chancery_core::digest::Digest;
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
 use chancery_runtime::init::{Commitments, InitRequest, Roots, init};
-use chancery_runtime::{Clock, Entropy, EntropyError, Home, Runtime};
+use chancery_runtime::{Clock, Entropy, EntropyError, Home, Location, Runtime};
 use chancery_tests::bench::claims::Claims;
 use zeroize::Zeroizing;
 
 /// The password of the key files.
 pub(crate) const PASSWORD: &[u8] = b"a password";
 
-/// Makes the log.
+/// Makes the log, in a file of the folder.
 pub(crate) fn create(folder: &Path) -> Runtime {
+    create_with(folder, folder.join("chancery.db").into(), Claims::files())
+}
+
+/// Makes the log in another database.
+#[allow(dead_code, reason = "not every bench does")]
+pub(crate) fn create_at(folder: &Path, database: Location) -> Runtime {
+    create_with(folder, database, Claims::files())
+}
+
+/// Makes the log in another database, with another bundle in force.
+pub(crate) fn create_with(folder: &Path, database: Location, bundle: BTreeMap<String, Vec<u8>>) -> Runtime {
     let password = || Zeroizing::new(PASSWORD.to_vec());
     let request = InitRequest {
         home: Home::new(folder),
-        database: folder.join("chancery.db").into(),
+        database,
         tenant: "acme".parse().unwrap(),
         log_host: "log.example".to_owned(),
         // A production log decides with a signed build alone, and a bench is none.
         environment: Environment::Test,
         commitments: Commitments::Blinded,
-        bundles: vec![Claims::files()],
+        bundles: vec![bundle],
         reason: "for the bench".to_owned(),
         requested_by: "bench".to_owned(),
         roots: Roots::Generated { password: password() },
