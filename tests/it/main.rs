@@ -36,6 +36,7 @@ mod postgres;
 mod provenance;
 mod real_data;
 mod remote;
+mod tenants;
 mod trust;
 mod verifications;
 mod views;

@@ -12,6 +12,7 @@ use chancery_runtime::Location;
 use chancery_supply::pkcs11::{KeyUri, UriError, is_uri};
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{LimitSettings, LimitsError};
 use crate::oidc::{OidcSettings, SettingsError};
 use crate::tls::{ClientSettings, Clients, ClientsError, TlsSettings};
 
@@ -55,6 +56,8 @@ pub struct Config {
     pub oidc: Option<OidcSettings>,
     /// Which client certificates are credentials of this tenant.
     pub clients: Vec<ClientSettings>,
+    /// What this tenant and its credentials may.
+    pub limits: Option<LimitSettings>,
     /// TLS of the API.
     pub tls: Option<TlsSettings>,
     /// Address of the API.
@@ -169,6 +172,9 @@ pub enum ConfigError {
     /// `[[clients]]` would mean nothing, or too much.
     #[error(transparent)]
     Clients(#[from] ClientsError),
+    /// `[limits]` would mean nothing.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// A key's URI cannot be used. No part of it is shown: it may have a PIN, where none belongs.
     #[error("`{key}` is no URI of a key in a token: {source}")]
     KeyUri {
@@ -239,6 +245,7 @@ pub fn load(
     config.check_uris()?;
     config.oidc.as_ref().map(OidcSettings::check).transpose()?;
     Clients::new(&config.clients)?;
+    config.limits.as_ref().map(LimitSettings::check).transpose()?;
     config.resolve_paths(path.parent().unwrap_or(Path::new("")));
     Ok(Loaded { config, origins })
 }

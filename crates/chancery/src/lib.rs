@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod http;
 mod instant;
+pub mod limits;
 mod lines;
 #[cfg(feature = "otel")]
 mod traces;

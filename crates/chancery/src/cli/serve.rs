@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_core::statement::Environment;
-use chancery_runtime::{Clock, Runtime};
 use chancery_runtime::keys::check_mode;
+use chancery_runtime::{Clock, Runtime};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,10 +19,10 @@ use super::telemetry;
 use super::tenants::{self, Opened};
 use super::{Exit, Failure};
 use crate::config::Config;
-use crate::tls::TlsSettings;
 use crate::http::drain::{Drain, Phase};
 use crate::http::serve::{Limits, serve};
 use crate::http::{self, Authentication, State, operator_router, router};
+use crate::tls::TlsSettings;
 
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
@@ -117,12 +117,13 @@ async fn listen(
     for Opened { runtime, .. } in &opened {
         tracing::info!(log = %runtime.settings().log_origin, "open");
     }
-    let log = |Opened { config, runtime, oidc, clients }| http::Log {
+    let log = |Opened { config, runtime, oidc, clients, limits }| http::Log {
         runtime,
         database: config.database,
         public_log: config.public_log,
         oidc,
         clients,
+        limits,
     };
     let state = State::new(http::Options {
         logs: opened.into_iter().map(log).collect(),
@@ -130,9 +131,12 @@ async fn listen(
         clock,
         metrics,
         request_timeout: Duration::from_millis(config.request_timeout_ms),
+        behind_proxy: config.behind_tls_proxy,
         record_addresses: config.record_addresses,
     });
-    let state = state.map_err(|error| Failure::usage(error).help("docs/guides/tenants.md says what may stand beside each other"))?;
+    let state = state.map_err(|error| {
+        Failure::usage(error).help("docs/guides/tenants.md says what may stand beside each other")
+    })?;
     let limits = Limits {
         header_timeout: Duration::from_millis(config.header_timeout_ms),
         drain_timeout: Duration::from_millis(config.drain_timeout_ms),
@@ -144,7 +148,9 @@ async fn listen(
     let tls = config.tls.as_ref().map(acceptor).transpose()?;
     tracing::info!(api = shown(&api), operator = shown(&operator), "listening");
     if is_dev {
-        tracing::warn!("started with --dev: nobody is asked who they are, and every attestation says \"test\"");
+        tracing::warn!(
+            "started with --dev: nobody is asked who they are, and every attestation says \"test\""
+        );
     } else if !config.listen.ip().is_loopback() && tls.is_none() {
         tracing::warn!(
             api = %config.listen,
@@ -172,7 +178,11 @@ async fn listen(
         // An error means that the sender is gone, which is what is waited for.
         let _ = api_gone.await;
     };
-    tokio::join!(api, serve(operator, operator_router(state.clone()), None, limits, &drain, api_gone), signals);
+    tokio::join!(
+        api,
+        serve(operator, operator_router(state.clone()), None, limits, &drain, api_gone),
+        signals
+    );
     Ok(())
 }
 
@@ -180,8 +190,9 @@ async fn listen(
 fn acceptor(settings: &TlsSettings) -> Result<TlsAcceptor, Failure> {
     check_mode(&settings.key)?;
     crate::tls::acceptor(settings).map_err(|error| {
-        Failure::because(Exit::Usage, "there is no TLS", &error)
-            .help("`[tls]` names PEM files: the server's certificate with those above it, its key, and `client_ca`")
+        Failure::because(Exit::Usage, "there is no TLS", &error).help(
+            "`[tls]` names PEM files: the server's certificate with those above it, its key, and `client_ca`",
+        )
     })
 }
 

@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 
 use chancery_core::ids::TenantId;
+use chancery_runtime::records::DecisionFilter;
 use chancery_runtime::{Environment, Runtime};
 
 use super::Failure;
 use super::failure::chain;
 use super::open::Home;
 use crate::config::Config;
+use crate::limits::{Limits, midnight};
 use crate::oidc::{Oidc, Source};
 use crate::tls::Clients;
 
@@ -22,6 +24,7 @@ pub(super) struct Opened {
     pub(super) runtime: Runtime,
     pub(super) oidc: Option<Oidc>,
     pub(super) clients: Clients,
+    pub(super) limits: Limits,
 }
 
 /// Opens the log of `config`, and those of the configurations that it names.
@@ -55,7 +58,23 @@ fn open_one(home: &Home<'_>, config: Config, environment: Option<Environment>) -
     let clients = Clients::new(&config.clients).map_err(|error| {
         Failure::usage(error).help("docs/guides/tenants.md has an example of `[[clients]]`")
     })?;
-    Ok(Opened { config, runtime, oidc, clients })
+    let limits = limits(home, &config, &runtime)?;
+    Ok(Opened { config, runtime, oidc, clients, limits })
+}
+
+/// The limits of a tenant, of whose decisions of today some may be there already.
+fn limits(home: &Home<'_>, config: &Config, runtime: &Runtime) -> Result<Limits, Failure> {
+    let now = home.edge.clock.now();
+    let settings = config.limits.unwrap_or_default();
+    let decided = match settings.decisions_per_day {
+        None => 0,
+        Some(_) => {
+            let today = DecisionFilter { from: Some(midnight(now)), ..DecisionFilter::default() };
+            runtime.records().stats(&today)?.total()
+        }
+    };
+    Limits::new(&settings, now, decided)
+        .map_err(|error| Failure::usage(error).help("docs/spec/cli.md explains `[limits]`"))
 }
 
 /// Reads the configurations that `tenants` names, before anything is opened.

@@ -52,18 +52,22 @@ pub(super) async fn batch(
     let drain = request.extensions().get::<Drain>().cloned().unwrap_or_default();
     let reader = BodyReader::until_cut(request.into_body(), tenant.request_timeout(), drain);
     let form = Form { kind: "batch", content_type: "application/x-ndjson", file_name: None };
-    let name = tenant.name().clone();
+    let (name, counting) = (tenant.name().clone(), tenant.clone());
+    let lines = Lines::new(reader, REQUEST_BYTES_MAX).map(move |line| -> io::Result<Vec<u8>> {
+        let line = line?;
+        counting.take_decision().map_err(|_| io::ErrorKind::QuotaExceeded)?;
+        Ok(line)
+    });
     stream::begin(&tenant, form, move |runtime, sink| {
-        let answers =
-            runtime.batch(&identity.caller, Lines::new(reader, REQUEST_BYTES_MAX)).map_err(|error| {
-                tracing::error!(%error, "no thread for a batch");
-                Problem::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "server.busy",
-                    "the server has no room for a batch; retry",
-                )
-                .retry_after(5)
-            })?;
+        let answers = runtime.batch(&identity.caller, lines).map_err(|error| {
+            tracing::error!(%error, "no thread for a batch: raise the limit of processes, or lower that of connections");
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "server.busy",
+                "the server has no room for a batch; retry",
+            )
+            .retry_after(5)
+        })?;
         for answer in answers {
             // A client that has gone takes no more answers; what was under way is recorded all the same.
             if write(&name, sink, answer, mark).and_then(|()| sink.flush()).is_err() {
@@ -121,6 +125,11 @@ fn problem(error: BatchError) -> Problem {
             StatusCode::SERVICE_UNAVAILABLE,
             "server.stopping",
             "the server is stopping; the lines before this one are answered, send the others again",
+        ),
+        BatchError::Input(error) if error.kind() == io::ErrorKind::QuotaExceeded => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "limit.decisions",
+            "the tenant has had as many decisions today as it may; the lines before this one are answered",
         ),
         BatchError::Input(_) => Problem::new(
             StatusCode::BAD_REQUEST,

@@ -58,6 +58,7 @@ pub(super) async fn execute(
 ) -> Result<Response, Problem> {
     query.finish()?;
     let body = body::json(request, tenant.request_timeout()).await?;
+    tenant.take_decision()?;
     let started = Instant::now();
     let answer = tenant.runtime().execute(&identity.caller, body.to_vec()).await?;
     let took = started.elapsed();

@@ -223,6 +223,8 @@ const PROBLEMS: &[Listed] = &[
         &["activatePolicy"],
         "not an activation, or not of this policy and version",
     ),
+    like(429, "limit.rate", |f| f.is_guarded, "too many requests, or too many bad credentials; retry"),
+    named(429, "limit.decisions", &["decide"], "as many decisions today as the tenant may have"),
     like(500, "runtime.internal", |_| true, "the server failed"),
     like(500, "store.corrupt", |f| f.reads_store(), "what is stored is damaged; the operator has to look"),
     named(

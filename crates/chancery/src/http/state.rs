@@ -9,6 +9,8 @@ use std::time::Duration;
 use chancery_runtime::Clock;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::limits::Guesses;
+
 use super::access::{Authentication, Log, Tenants, TenantsError};
 
 /// What the routers are made from.
@@ -23,6 +25,8 @@ pub struct Options {
     pub metrics: PrometheusHandle,
     /// Longest time for a request other than a batch, an export or a verification, and longest silence in those.
     pub request_timeout: Duration,
+    /// Whether callers are behind a proxy that says where they come from, in `X-Forwarded-For`.
+    pub behind_proxy: bool,
     /// Whether security events have the address of whoever was refused.
     pub record_addresses: bool,
 }
@@ -34,6 +38,8 @@ pub struct State(Arc<Shared>);
 struct Shared {
     tenants: Tenants,
     authentication: Authentication,
+    guesses: Guesses,
+    behind_proxy: bool,
     clock: Arc<dyn Clock>,
     metrics: PrometheusHandle,
     request_timeout: Duration,
@@ -54,10 +60,13 @@ impl State {
     /// # Errors
     /// [`TenantsError`] for logs that cannot be served together.
     pub fn new(options: Options) -> Result<Self, TenantsError> {
-        let Options { logs, authentication, clock, metrics, request_timeout, record_addresses } = options;
+        let Options { logs, authentication, clock, metrics, request_timeout, behind_proxy, record_addresses } =
+            options;
         Ok(Self(Arc::new(Shared {
-            tenants: Tenants::new(logs, request_timeout)?,
+            tenants: Tenants::new(logs, request_timeout, &clock)?,
             authentication,
+            guesses: Guesses::default(),
+            behind_proxy,
             started_micros: clock.now().unix_micros(),
             clock,
             metrics,
@@ -73,6 +82,15 @@ impl State {
 
     pub(super) fn authentication(&self) -> &Authentication {
         &self.0.authentication
+    }
+
+    /// Bad credentials, by where they come from.
+    pub(super) fn guesses(&self) -> &Guesses {
+        &self.0.guesses
+    }
+
+    pub(super) fn behind_proxy(&self) -> bool {
+        self.0.behind_proxy
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {

@@ -25,19 +25,14 @@ impl Issuing {
     /// RSA, P-256 or Ed25519, by the algorithm.
     pub(crate) fn new(id: &'static str, algorithm: Alg) -> Self {
         let key = match algorithm {
-            Alg::ES256 | Alg::EdDSA => {
-                let kind = if algorithm == Alg::ES256 {
-                    &rcgen::PKCS_ECDSA_P256_SHA256
-                } else {
-                    &rcgen::PKCS_ED25519
-                };
-                let pair = rcgen::KeyPair::generate_for(kind).unwrap();
-                let der = pair.serialize_der();
-                if algorithm == Alg::ES256 {
-                    EncodingKey::from_ec_der(&der)
-                } else {
-                    EncodingKey::from_ed_der(&der)
-                }
+            Alg::ES256 => {
+                let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+                EncodingKey::from_ec_der(&pair.serialize_der())
+            }
+            Alg::EdDSA => {
+                // rcgen writes PKCS#8 v2, which jsonwebtoken does not read.
+                let der = chancery_core::key::SigningKey::generate_ed25519([7; 32]).to_pkcs8_der();
+                EncodingKey::from_ed_der(&der)
             }
             _ => EncodingKey::from_rsa_der(rsa()),
         };

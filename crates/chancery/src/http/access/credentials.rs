@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 
 use super::refusal::Refusal;
+use super::throttle::Attempt;
 use super::{Identity, certificate, keys, token};
 use crate::http::error::Problem;
 use crate::http::state::State;
@@ -12,13 +13,19 @@ use crate::oidc;
 
 /// Who sends a request.
 pub(super) async fn identify(state: &State, parts: &Parts) -> Result<Identity, Refusal> {
-    match bearer(&parts.headers)? {
-        Some(text) if oidc::is_token(text) => {
-            token::identify(state.tenants(), text, state.clock().now()).await
-        }
-        Some(text) => keys::identify(state.tenants(), text).await,
-        None => certificate::identify(state.tenants(), parts, state.clock().now()),
+    let Some(text) = bearer(&parts.headers)? else {
+        return certificate::identify(state.tenants(), parts, state.clock().now());
+    };
+    let attempt = Attempt::begin(state, parts, text)?;
+    let found = if oidc::is_token(text) {
+        token::identify(state.tenants(), text, state.clock().now()).await
+    } else {
+        keys::identify(state.tenants(), text).await
+    };
+    if let Some(attempt) = attempt {
+        attempt.end(found.as_ref().err().map(|refusal| refusal.problem.status()));
     }
+    found
 }
 
 /// The bearer credential of a request (RFC 6750 §2.1); other ways of sending one are not taken.

@@ -8,6 +8,7 @@
 //! certificate    that of the connection
 //! keys           an API key
 //! token          a token of an identity provider
+//! throttle     how much, and how fast credentials can be guessed
 //! refusal      what was refused: answered, and counted as a security event
 //! ```
 //! [`authorise`] stands before every handler. It finds the route in the table, asks who sends the request, and puts the
@@ -21,6 +22,7 @@ mod keys;
 mod refusal;
 mod routes;
 mod tenants;
+mod throttle;
 mod token;
 
 use std::net::SocketAddr;
@@ -199,6 +201,7 @@ async fn admit(state: &State, access: Access, parts: &mut Parts) -> Result<(), R
         }
         Access::OperatorPort => return Err(lacking(&[]).into()),
     };
+    throttle::request(&identity, state.clock().now())?;
     parts.extensions.insert(identity.tenant.clone());
     parts.extensions.insert(identity);
     Ok(())

@@ -15,9 +15,8 @@ use axum::response::{IntoResponse as _, Response};
 use chancery_runtime::credentials::{EventKind, SecurityEvent};
 
 use super::routes::Route;
-use super::{Identity, Tenant};
+use super::{Identity, Tenant, throttle};
 use crate::http::error::{Problem, ProblemCode};
-use crate::http::serve::Peer;
 use crate::http::state::State;
 
 /// Signatures that do not hold, and keys that may not have made them.
@@ -62,14 +61,14 @@ impl From<Problem> for Refusal {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     route: &'static Route,
-    /// Of the other end of the connection, where addresses are recorded.
+    /// Where the caller is, where addresses are recorded.
     address: Option<IpAddr>,
 }
 
 impl Place {
     pub(super) fn of(state: &State, route: &'static Route, parts: &Parts) -> Self {
-        let peer = parts.extensions.get::<Peer>().filter(|_| state.record_addresses());
-        Self { route, address: peer.map(|peer| peer.address.ip()) }
+        let address = throttle::address(parts, state.behind_proxy()).filter(|_| state.record_addresses());
+        Self { route, address }
     }
 
     /// The answer. What nobody's credential belongs to is counted for the tenant that the server was started with.

@@ -16,12 +16,13 @@ use axum::http::request::Parts;
 use chancery_core::ids::TenantId;
 use chancery_runtime::credentials::Roles;
 use chancery_runtime::records::{Records, RecordsError};
-use chancery_runtime::{Location, Runtime};
+use chancery_runtime::{Clock, Location, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::error::Problem;
 use crate::http::latency::Latency;
 use crate::http::verifications::Backfills;
+use crate::limits::Limits;
 use crate::oidc::{Claimed, Oidc};
 use crate::tls::{ClientCertificate, Clients};
 
@@ -44,6 +45,8 @@ pub struct Log {
     pub oidc: Option<Oidc>,
     /// The client certificates that are its credentials.
     pub clients: Clients,
+    /// What it and its credentials may.
+    pub limits: Limits,
 }
 
 /// Why logs cannot be served together.
@@ -77,7 +80,11 @@ pub(in crate::http) struct Tenants {
 }
 
 impl Tenants {
-    pub(in crate::http) fn new(logs: Vec<Log>, request_timeout: Duration) -> Result<Self, TenantsError> {
+    pub(in crate::http) fn new(
+        logs: Vec<Log>,
+        request_timeout: Duration,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, TenantsError> {
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
         let streams_max = if logs.len() > 1 { TENANT_STREAMS_MAX } else { STREAMS_MAX };
         let (mut first, mut by_name) = (None, HashMap::new());
@@ -90,6 +97,7 @@ impl Tenants {
                 latency: Latency::default(),
                 backfills: Backfills::default(),
                 request_timeout,
+                clock: Arc::clone(clock),
             }));
             if let Some(other) = by_name.values().find(|other| tenant.has_tokens_of(other)) {
                 return Err(TenantsError::SameIssuer {
@@ -159,6 +167,7 @@ struct Shared {
     latency: Latency,
     backfills: Backfills,
     request_timeout: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 /// A place among those that hold a thread for long, kept for as long as the value lives.
@@ -189,6 +198,16 @@ impl Tenant {
             Some((issuer.to_owned(), audience.to_owned()))
         };
         tokens(self).is_some_and(|own| Some(own) == tokens(other))
+    }
+
+    /// Counts a decision, or refuses it where the day has had as many as it may.
+    pub(in crate::http) fn take_decision(&self) -> Result<(), Problem> {
+        self.0.log.limits.decision(self.0.clock.now()).map_err(super::throttle::limited)
+    }
+
+    /// What it and its credentials may.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.0.log.limits
     }
 
     pub(in crate::http) fn runtime(&self) -> &Runtime {

@@ -187,3 +187,19 @@ async fn an_address_is_recorded_where_that_is_wanted() {
         assert_eq!(found[0]["address"].as_str(), wanted.then_some("192.0.2.7"));
     }
 }
+
+#[tokio::test]
+async fn nobody_approves_what_their_credential_submitted_whoever_hands_it_in() {
+    let api = with_keys();
+    let (submitter, desk) = (api.api_key(0, "anna", "submitter"), api.api_key(0, "desk", "approver"));
+    let post =
+        |path: &str, key: &str| bearer("POST", path, key).header(header::CONTENT_TYPE, "application/json");
+    assert_eq!(ask(&api, post("/v1/decisions", &submitter), request("x", "50000")).await.status, 201);
+    // The keyring says that this key is anna's.
+    let signer = chancery_core::key::Signer::public_key(&super::support::approver_key()).key_id().to_string();
+    let asked = json!({"resolution": "approve", "outcome": "approve", "reason": "r", "reason_code": "c",
+        "role": "claims-manager", "signer": signer});
+    let refused = ask(&api, post("/v1/overrides/x/statement", &desk), asked.to_string()).await;
+    refused.problem(403, "override.separation");
+    assert_eq!(events(&api, "?kind=signature").await[0]["code"], "override.separation");
+}

@@ -10,6 +10,7 @@ mod explaining;
 mod exporting;
 mod hygiene;
 mod keyring;
+mod limits;
 mod matrix;
 mod origins;
 mod overriding;

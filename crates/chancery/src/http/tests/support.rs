@@ -29,6 +29,7 @@ use tower::ServiceExt as _;
 use zeroize::Zeroizing;
 
 use crate::http::{self, Authentication, State, metrics, operator_router, router};
+use crate::limits::Limits;
 use crate::tls::Clients;
 
 /// SHA-256 of the program that the tests say they are.
@@ -206,6 +207,7 @@ pub(super) fn log_of(
             public_log: false,
             oidc: None,
             clients: Clients::default(),
+            limits: Limits::default(),
         },
         folder,
     )
@@ -297,6 +299,7 @@ impl Api {
             clock: clock.clone(),
             metrics: metrics::local().1,
             request_timeout: Duration::from_secs(60),
+            behind_proxy: false,
             record_addresses: false,
         };
         change(&mut options);

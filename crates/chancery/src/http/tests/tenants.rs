@@ -125,8 +125,14 @@ fn two_logs_of_one_tenant_are_refused() {
         public_log: false,
         oidc: None,
         clients: crate::tls::Clients::default(),
+        limits: crate::limits::Limits::default(),
     };
-    let made = |logs| crate::http::access::Tenants::new(logs, std::time::Duration::from_secs(1)).map(drop);
+    let made =
+        |logs| crate::http::access::Tenants::new(logs, std::time::Duration::from_secs(1), &clock()).map(drop);
     assert!(made(vec![log(), log()]).unwrap_err().to_string().contains("`acme`"));
     assert!(made(vec![]).is_err());
+}
+
+fn clock() -> std::sync::Arc<dyn chancery_runtime::Clock> {
+    super::support::TestClock::start()
 }

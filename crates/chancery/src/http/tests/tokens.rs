@@ -135,7 +135,12 @@ fn one_token_is_of_one_tenant() {
             (log, folder)
         };
         let ((one, _a), (other, _b)) = (of(TENANT), of(super::support::OTHER));
-        crate::http::access::Tenants::new(vec![one, other], std::time::Duration::from_secs(1)).map(drop)
+        crate::http::access::Tenants::new(
+            vec![one, other],
+            std::time::Duration::from_secs(1),
+            &(super::support::TestClock::start() as _),
+        )
+        .map(drop)
     });
     assert!(refused.unwrap_err().to_string().contains("oidc.issuer"));
 }
