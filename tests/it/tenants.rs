@@ -42,11 +42,9 @@ fn ask(method: &str, url: &str, key: &str, body: &[u8]) -> (u16, Value) {
     let authorization = format!("Bearer {key}");
     let answer = match method {
         "GET" => agent.get(url).header("authorization", authorization).call(),
-        _ => agent
-            .post(url)
-            .header("authorization", authorization)
-            .content_type("application/json")
-            .send(body),
+        _ => {
+            agent.post(url).header("authorization", authorization).content_type("application/json").send(body)
+        }
     };
     let mut answer = answer.unwrap();
     (answer.status().as_u16(), answer.body_mut().read_json().unwrap())
