@@ -72,9 +72,8 @@ impl Duties {
                 match runtime.follow_rules() {
                     Ok(true) => tracing::info!(%tenant, "going by what another node has put in force"),
                     Ok(false) => {}
-                    Err(error) => {
-                        tracing::error!(%tenant, error = chain(&error), "what is in force cannot be read");
-                    }
+                    // Whatever is wrong, the other duties say so at their own, slower pace.
+                    Err(error) => tracing::debug!(%tenant, error = chain(&error), "no look at the rules"),
                 }
             })?);
         }
