@@ -119,7 +119,7 @@ fn acknowledged(
                 add(&counts.unanswered);
                 thread::sleep(Duration::from_millis(5));
             }
-            Ok((status, text)) => panic!("{status}: {text}"),
+            Ok((status, text)) => unreachable!("{status}: {text}"),
         }
     }
 }
@@ -153,7 +153,7 @@ fn client(urls: &[RwLock<String>; 2], decisions: u64, ledger: &Ledger, counts: &
         ledger.put(number, &answer);
         add(&counts.acknowledged);
         let chance = mixed(number);
-        if chance % 10 == 0 {
+        if chance.is_multiple_of(10) {
             again(number, &mut turn);
         }
         if chance % 20 == 1 {
@@ -234,7 +234,7 @@ fn print_sizes(url: &str, decisions: u64, before: &[u64; 3]) {
     let sizes = "SELECT relname, pg_table_size(oid), pg_indexes_size(oid) FROM pg_class \
                  WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY pg_total_relation_size(oid) DESC LIMIT 6";
     for row in postgres::as_superuser(url, sizes).lines() {
-        let [name, heap, indexes] = row.split('|').collect::<Vec<_>>()[..] else { panic!("{row}") };
+        let [name, heap, indexes] = row.split('|').collect::<Vec<_>>()[..] else { unreachable!("{row}") };
         let [heap, indexes] = [heap, indexes].map(|bytes| each(bytes.parse().unwrap()));
         println!("| {name}: rows, indexes, bytes a decision | {heap:.0}, {indexes:.0} |");
     }
