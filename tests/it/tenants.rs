@@ -64,7 +64,7 @@ fn two_logs_are_kept_apart(database: &str) {
     assert_eq!(ask("POST", &url, &submitters[1], &claim("claim-2")).0, 201);
     for (place, tenant) in ["acme", "globex"].into_iter().enumerate() {
         let (_, found) = ask("GET", &format!("{url}/claim-1"), &readers[place], b"");
-        assert_eq!(found["statement"]["predicate"]["tenant"], tenant);
+        assert_eq!(found["statement"]["tenant"], tenant);
         let (_, list) = ask("GET", &url, &readers[place], b"");
         assert_eq!(list["items"].as_array().unwrap().len(), place + 1, "{tenant}");
     }

@@ -74,7 +74,7 @@ async fn the_tenant_is_that_of_issuer_and_audience() {
     assert_eq!(world.decide("x", &one).await.status, 201);
     let readers = [world.token(0, &["inspectors"]), world.token(1, &["inspectors"])];
     let found = world.get("/v1/decisions/x", &readers[0]).await;
-    assert_eq!(found.json()["statement"]["predicate"]["tenant"], TENANT, "{found:?}");
+    assert_eq!(found.json()["statement"]["tenant"], TENANT, "{found:?}");
     world.get("/v1/decisions/x", &readers[1]).await.problem(404, "execution.unknown");
     // The same id is another tenant's own.
     assert_eq!(world.decide("x", &other).await.status, 201);
