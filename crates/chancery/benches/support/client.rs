@@ -115,9 +115,13 @@ async fn converse(
         let Some(message) = messages.get(at) else { return };
         let due = match pace {
             Pace::Closed => Instant::now(),
-            Pace::Every(interval) => begun + interval.mul_f64(number(at)),
+            Pace::Every(interval) => {
+                let due = begun + interval.mul_f64(number(at));
+                // To the millisecond, which is what the timer has.
+                tokio::time::sleep_until(due.into()).await;
+                due
+            }
         };
-        tokio::time::sleep_until(due.into()).await;
         stream.write_all(message).await.unwrap();
         answer.clear();
         while !is_whole(&answer) {
