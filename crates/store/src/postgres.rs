@@ -46,12 +46,6 @@ thread_local! {
 /// for all of them would be woken for each message, and wake whoever waits for it.
 pub(crate) struct Reactor(Option<Runtime>);
 
-impl Reactor {
-    fn new() -> std::io::Result<Runtime> {
-        tokio::runtime::Builder::new_current_thread().enable_all().build()
-    }
-}
-
 impl BlockOn for Reactor {
     #[expect(clippy::expect_used, reason = "it is there until it is dropped, and `connect` has made it")]
     fn block_on<F: Future>(&self, future: F) -> F::Output {
@@ -190,7 +184,7 @@ impl PostgresUrl {
         purpose: Purpose,
         timeout_ms: u32,
     ) -> Result<Postgres, StoreError> {
-        let reactor = Reactor::new().map_err(failed)?;
+        let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let connection = reactor.block_on(self.establish())?;
         MADE.set(Some(reactor));
         let mut connection = Postgres::from(connection);

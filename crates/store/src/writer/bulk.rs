@@ -13,17 +13,16 @@ use std::collections::HashSet;
 
 use chancery_core::ids::TenantId;
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::serialize::ToSql;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, HasSqlType, Nullable, SingleValue, Text};
-use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult, RunQueryDsl};
+use diesel::{QueryResult, RunQueryDsl};
 
 use super::rows::Place;
 use crate::database::Connection;
 use crate::entry::{Body, NewDecision, NewEntry};
 use crate::error::StoreError;
 use crate::postgres::Postgres;
-use crate::schema::decisions;
 use crate::value::to_sql;
 
 /// What a batch has to write, column by column.
@@ -71,13 +70,10 @@ impl Bulk {
         let ids: Vec<&str> = ids.collect();
         let mut taken = HashSet::new();
         if !ids.is_empty() {
-            let found: Vec<String> = decisions::table
-                .filter(decisions::tenant.eq(tenant.as_str()))
-                .filter(decisions::execution_id.eq_any(&ids))
-                .select(decisions::execution_id)
+            let found: Vec<Option<String>> = Taken { tenant, ids: &ids }
                 .load(&mut **postgres)
                 .map_err(|error| StoreError::database("look for decisions", error))?;
-            taken.extend(found);
+            taken.extend(found.into_iter().flatten());
         }
         Ok(Some(Self { taken, ..Self::empty() }))
     }
@@ -172,12 +168,7 @@ impl Bulk {
         lists.insert(postgres, tenant, recorded_at).map_err(super::rows::failed)
     }
 
-    fn insert(
-        self,
-        postgres: &mut Postgres,
-        tenant: &TenantId,
-        recorded_at: &str,
-    ) -> QueryResult<()> {
+    fn insert(self, postgres: &mut Postgres, tenant: &TenantId, recorded_at: &str) -> QueryResult<()> {
         InsertDecisions { lists: &self, tenant }.execute(postgres)?;
         InsertEntries { lists: &self, tenant, recorded_at }.execute(postgres)?;
         if !self.opening_index.is_empty() {
@@ -200,6 +191,16 @@ macro_rules! prepared_once {
     };
 }
 
+/// Which of the execution ids are recorded; null for each that is not.
+///
+/// A subquery for each id is planned as one access by the whole key, whenever that is. `= ANY` is not: the statement is
+/// planned once for a connection, and for a table that is empty then the planner reads all of the tenant's ids and
+/// compares each with all of these, in every batch.
+struct Taken<'a> {
+    tenant: &'a TenantId,
+    ids: &'a Vec<&'a str>,
+}
+
 struct InsertDecisions<'a> {
     lists: &'a Bulk,
     tenant: &'a TenantId,
@@ -216,6 +217,7 @@ struct InsertOpenings<'a> {
     tenant: &'a TenantId,
 }
 
+prepared_once!(Taken);
 prepared_once!(InsertDecisions);
 prepared_once!(InsertEntries);
 prepared_once!(InsertOpenings);
@@ -229,6 +231,21 @@ where
 {
     out.push_sql(", ");
     out.push_bind_param::<Array<T>, _>(values)
+}
+
+impl Query for Taken<'_> {
+    type SqlType = Nullable<Text>;
+}
+
+impl QueryFragment<Pg> for Taken<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT (SELECT d.execution_id FROM decisions d WHERE d.tenant = ");
+        out.push_bind_param::<Text, _>(self.tenant.as_str())?;
+        out.push_sql(" AND d.execution_id = ids.id) FROM unnest(");
+        out.push_bind_param::<Array<Text>, _>(self.ids)?;
+        out.push_sql(") AS ids (id)");
+        Ok(())
+    }
 }
 
 impl QueryFragment<Pg> for InsertDecisions<'_> {
