@@ -141,7 +141,11 @@ impl Runtime {
     pub async fn execute(&self, caller: &Caller, body: Vec<u8>) -> Result<Answer, ExecuteError> {
         let body: Arc<[u8]> = body.into();
         let mut last = ExecuteError::Abandoned;
-        if let Some(Prepared { entry, draft }) = self.decide(caller, &body).deciding().await? {
+        let expected = self.inner.store.expect();
+        let decided = self.decide(caller, &body).deciding().await?;
+        // Before it is queued: the writer would wait for the very record that has woken it.
+        drop(expected);
+        if let Some(Prepared { entry, draft }) = decided {
             let recording = async {
                 match self.inner.store.enqueue(entry).await {
                     Ok(ticket) => ticket.await,

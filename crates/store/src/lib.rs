@@ -72,4 +72,4 @@ pub use self::read::{
 };
 pub use self::reject::{Rejected, SubmitError};
 pub use self::snapshot::{ENTRIES_PAGE, Entries, Selected, Snapshot};
-pub use self::writer::Ticket;
+pub use self::writer::{Expected, Ticket};

@@ -28,7 +28,7 @@ use crate::reject::SubmitError;
 use crate::schema::{log_head, settings};
 use crate::snapshot::Snapshot;
 use crate::value::{from_word, parse};
-use crate::writer::{Ticket, Writer};
+use crate::writer::{Expected, Ticket, Writer};
 
 /// The schema, in the order of the folders' names.
 pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
@@ -393,6 +393,15 @@ impl Store {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.writer.as_ref().map_or(0, Writer::waiting)
+    }
+
+    /// Says that a record is about to be handed in, until the value is dropped: the writer may wait a moment for it, so
+    /// that it shares a transaction and its sync with those that are there.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadingOnly`].
+    pub fn expect(&self) -> Result<Expected, StoreError> {
+        Ok(self.writer()?.expect())
     }
 
     /// Where the log stands, told anew after every commit.

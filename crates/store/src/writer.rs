@@ -6,7 +6,8 @@
 //!            full tiles, head by compare-and-swap ─► COMMIT, synced ─► answers
 //! ```
 //!
-//! No timer: a batch is what arrived while the one before was being committed, so it grows with the load. What is
+//! A batch is what arrived while the one before was being committed, so it grows with the load. Only where others
+//! are being decided at that very moment it waits for them, half a millisecond at most; a lone request never waits. What is
 //! needed to admit a record is kept in memory ([`State`]), tried on a copy and taken over once the transaction is
 //! committed; when one fails, everybody in it is told so and the state is read anew from the database.
 
@@ -20,9 +21,10 @@ mod state;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -37,6 +39,12 @@ use crate::measure::Measures;
 use crate::open::{Options, Settings, open_for_writing};
 use crate::read::{Head, recorded_since};
 use crate::reject::SubmitError;
+
+/// How long a batch waits for records that are about to be handed in: about as long as the sync that they then share with it.
+const GATHER_MAX: Duration = Duration::from_micros(500);
+
+/// How long the thread sleeps until it looks again; meanwhile others have the processor to finish their records.
+const GATHER_STEP: Duration = Duration::from_micros(50);
 
 /// What a submitter gets.
 pub(crate) type Answer = Result<Appended, SubmitError>;
@@ -81,8 +89,20 @@ impl Future for Ticket {
     }
 }
 
+/// A record that is about to be handed in; see [`Store::expect`](crate::Store::expect).
+#[derive(Debug)]
+#[must_use = "it is expected for as long as the value lives"]
+pub struct Expected(Arc<AtomicUsize>);
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
 /// The running thread. Dropping it writes what is queued, then ends the thread.
 pub(crate) struct Writer {
+    expected: Arc<AtomicUsize>,
     jobs: Option<mpsc::Sender<Job>>,
     head: watch::Receiver<Head>,
     thread: Option<JoinHandle<()>>,
@@ -101,7 +121,9 @@ impl Writer {
         let (jobs, queue) = mpsc::channel(options.queue_entries_max.max(1));
         let (head_sender, head) = watch::channel(state.head());
         let measures = Measures::new(&settings.tenant);
+        let expected = Arc::new(AtomicUsize::new(0));
         let worker = Worker {
+            expected: Arc::clone(&expected),
             measures,
             ready: Some(Ready { connection, state }),
             source,
@@ -114,7 +136,12 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || worker.run(queue))
             .map_err(|source| StoreError::Database { doing: "start the writer", source: Box::new(source) })?;
-        Ok(Self { jobs: Some(jobs), head, thread: Some(thread) })
+        Ok(Self { expected, jobs: Some(jobs), head, thread: Some(thread) })
+    }
+
+    pub(crate) fn expect(&self) -> Expected {
+        self.expected.fetch_add(1, Ordering::Relaxed);
+        Expected(Arc::clone(&self.expected))
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Head> {
@@ -180,6 +207,7 @@ fn append(entry: NewEntry) -> Result<(Job, Ticket), StoreError> {
 }
 
 struct Worker {
+    expected: Arc<AtomicUsize>,
     measures: Measures,
     /// None after a failed transaction, until it is made anew.
     ready: Option<Ready>,
@@ -205,28 +233,46 @@ impl Worker {
             match job {
                 Job::Run(work) => self.run_job(work),
                 Job::Append(entry, answer) => {
-                    let mut bytes = entry.weight();
                     entries.push(*entry);
                     answers.push(answer);
-                    while entries.len() < self.options.batch_entries_max
-                        && bytes < self.options.batch_bytes_max
-                    {
-                        match queue.try_recv() {
-                            Ok(Job::Append(entry, answer)) => {
-                                bytes += entry.weight();
-                                entries.push(*entry);
-                                answers.push(answer);
-                            }
-                            Ok(other) => {
-                                next = Some(other);
-                                break;
-                            }
-                            Err(_) => break,
-                        }
-                    }
+                    next = self.gather(&mut queue, &mut entries, &mut answers);
                     self.batch(&mut entries, &mut answers);
                 }
             }
+        }
+    }
+
+    /// Takes what is queued, as much as a transaction may have, and waits a moment for what is about to be; gives the job
+    /// of another kind that came in between.
+    fn gather(
+        &self,
+        queue: &mut mpsc::Receiver<Job>,
+        entries: &mut Vec<NewEntry>,
+        answers: &mut Vec<oneshot::Sender<Answer>>,
+    ) -> Option<Job> {
+        let begun = Instant::now();
+        let mut bytes: usize = entries.iter().map(NewEntry::weight).sum();
+        loop {
+            // Before the queue is looked at, in which by then mostly is what is expected no more.
+            let expected = self.expected.load(Ordering::Acquire);
+            loop {
+                if entries.len() >= self.options.batch_entries_max || bytes >= self.options.batch_bytes_max {
+                    return None;
+                }
+                match queue.try_recv() {
+                    Ok(Job::Append(entry, answer)) => {
+                        bytes += entry.weight();
+                        entries.push(*entry);
+                        answers.push(answer);
+                    }
+                    Ok(other) => return Some(other),
+                    Err(_) => break,
+                }
+            }
+            if expected == 0 || begun.elapsed() >= GATHER_MAX {
+                return None;
+            }
+            std::thread::sleep(GATHER_STEP);
         }
     }
 
