@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
+use chancery_tests::build::Production;
 use chancery_tests::home::Home;
 use chancery_tests::program::{Said, chancery, run};
 use chancery_tests::server::Server;
@@ -145,4 +146,22 @@ fn keys_are_listed_rotated_and_revoked_and_their_secrets_shown_once() {
     }
     let list = here(&home, &["apikey", "list"]).expect(0);
     assert!(list.out.contains("KEY") && list.out.contains("core"), "{}", list.out);
+}
+
+#[test]
+fn a_production_log_is_served_to_whoever_has_a_key() {
+    let home = Production::new();
+    run(&mut chancery(home.path()), ["serve", "--dev"]).expect(9);
+    let refused = run(&mut chancery(home.path()), ["serve"]).expect(2);
+    assert!(refused.err.contains("no credentials"), "{}", refused.err);
+    let arguments = ["apikey", "create", "--principal", "core", "--role", "submitter", "--role", "reader"];
+    let key = run(&mut chancery(home.path()), arguments).expect(0).out.trim().to_owned();
+    let server = Server::start_with_credentials(home.path());
+    let signals = home.file("signals.json");
+    std::fs::write(&signals, claim_signals().to_string()).unwrap();
+    let decide = ["decide", "claim-approval", "--execution-id", "x", "--signals", signals.to_str().unwrap()];
+    ask(&server, None, &decide).expect(9);
+    ask(&server, Some(&key), &decide).expect(0);
+    let shown = ask(&server, Some(&key), &["decision", "show", "x", "-o", "json"]).expect(0);
+    assert!(shown.out.contains("\"environment\": \"production\""), "{}", shown.out);
 }

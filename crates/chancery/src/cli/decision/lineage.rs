@@ -30,7 +30,10 @@ pub(super) fn lineage(arguments: Lineage, home: &Home<'_>) -> Result<Exit, Failu
     match (arguments.execution_id, arguments.fingerprint) {
         (Some(id), _) => home.output.print(&of(&id, home)?, describe)?,
         (None, Some(fingerprint)) => by_fingerprint(&fingerprint, home)?,
-        (None, None) => return Err(Failure::usage("name an execution, or `--fingerprint`")),
+        (None, None) => {
+            return Err(Failure::usage("neither an execution nor a fingerprint is named")
+                .help("name an execution, or `--fingerprint`: `chancery decision list` shows both"));
+        }
     }
     Ok(Exit::Ok)
 }
