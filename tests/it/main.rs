@@ -37,6 +37,7 @@ mod provenance;
 mod real_data;
 mod remote;
 mod tenants;
+mod tls;
 mod trust;
 mod verifications;
 mod views;

@@ -135,12 +135,9 @@ fn one_token_is_of_one_tenant() {
             (log, folder)
         };
         let ((one, _a), (other, _b)) = (of(TENANT), of(super::support::OTHER));
-        crate::http::access::Tenants::new(
-            vec![one, other],
-            std::time::Duration::from_secs(1),
-            &(super::support::TestClock::start() as _),
-        )
-        .map(drop)
+        let clock: std::sync::Arc<dyn chancery_runtime::Clock> = super::support::TestClock::start();
+        crate::http::access::Tenants::new(vec![one, other], std::time::Duration::from_secs(1), &clock)
+            .map(drop)
     });
     assert!(refused.unwrap_err().to_string().contains("oidc.issuer"));
 }
