@@ -404,4 +404,43 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn tables_are_read_as_they_stand_and_their_paths_begin_at_the_file() {
+        let text = format!(
+            "{FILE}tenants = [\"b/chancery.toml\"]\n\
+             [oidc]\nissuer = \"https://IdP.example/A\"\naudience = \"Chancery\"\njwks_file = \"keys.json\"\n\
+             roles_claim = \"Realm.Roles\"\n[[oidc.roles]]\nvalue = \"Claims Team.A\"\nroles = [\"policy-publisher\"]\n\
+             [[clients]]\nsubject_cn = \"Desk\"\nprincipal = \"Desk\"\nroles = [\"reader\"]\n\
+             [tls]\ncertificate = \"c\"\nkey = \"/k\"\n[limits]\nrequests_per_second = 5\n"
+        );
+        let config = load_with(&text, &[], &[]).unwrap().config;
+        let oidc = config.oidc.unwrap();
+        assert_eq!((oidc.issuer.as_str(), oidc.audience.as_str()), ("https://IdP.example/A", "Chancery"));
+        assert_eq!(
+            (oidc.roles_claim.as_str(), oidc.roles[0].value.as_str()),
+            ("Realm.Roles", "Claims Team.A")
+        );
+        assert!(oidc.jwks_file.unwrap().is_absolute() && config.tenants[0].ends_with("b/chancery.toml"));
+        assert_eq!(config.clients[0].subject_cn.as_deref(), Some("Desk"));
+        assert_eq!(config.limits.unwrap().requests_per_second, Some(5));
+        let tls = config.tls.unwrap();
+        assert!(tls.certificate.is_absolute() && tls.key == Path::new("/k") && tls.client_ca.is_none());
+    }
+
+    #[test]
+    fn tables_that_trust_too_much_or_mean_nothing_stop_the_start() {
+        for (text, expected) in [
+            ("[oidc]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"f\"\n", "[[oidc.roles]]"),
+            ("[oidc]\nissuer = \"i\"\naudience = \"a\"\nalgorithms = [\"HS256\"]\n", "HS256"),
+            ("[oidc]\nissuer = \"i\"\naudience = \"a\"\nkeys = []\n", "keys"),
+            ("[[clients]]\nprincipal = \"p\"\nroles = [\"reader\"]\n", "subject_cn"),
+            ("[[clients]]\nsubject_cn = \"c\"\nprincipal = \"p\"\nroles = [\"root\"]\n", "a role is"),
+            ("[limits]\nburst = 1\n", "limits.burst"),
+            ("[tls]\ncertificate = \"c\"\n", "key"),
+        ] {
+            let message = load_with(&format!("{FILE}{text}"), &[], &[]).unwrap_err();
+            assert!(message.contains(expected), "`{message}` does not name `{expected}`");
+        }
+    }
 }
