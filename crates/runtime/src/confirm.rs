@@ -13,6 +13,7 @@ use crate::bundles::position;
 use crate::error::{store_cause, store_code, store_detail};
 use crate::execute::Caller;
 use crate::failure::{Cause, Failure, Fault, summary};
+use crate::overrides::AHEAD_MS;
 use crate::runtime::{Inner, Runtime};
 use chancery_core::b64;
 use chancery_core::digest::{Fingerprint, RecordId, sha256};
@@ -27,9 +28,6 @@ use std::sync::Arc;
 
 /// The longest outcome or reference, in characters.
 pub const TEXT_CHARS_MAX: usize = 4_000;
-
-/// How far the clock of who confirms may be ahead.
-const AHEAD_MS: i64 = 10_000;
 
 /// What was done.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -202,13 +200,19 @@ fn check(decision: &DecisionSummary, executed: &Executed, now: Timestamp) -> Res
         let found = if length == 0 { "an empty text" } else { "a longer text" };
         fault("reference", "request.value", format!("1 to {TEXT_CHARS_MAX} characters"), found);
     }
-    // A case may have been resolved at an instant ahead of this clock, as an approver's was; the act comes after that.
+    // Others' clocks may be ahead: of who confirms, and of approvers, whose resolution is dated as late as they signed.
+    // What was done when it had been logged is then dated before it.
     let limit = now.checked_add_ms(AHEAD_MS).unwrap_or(now);
     if executed.at > limit {
         let expected = format!("a time that is not more than {} s after {now}", AHEAD_MS / 1_000);
         fault("at", "confirmation.time", expected, "a later time");
-    } else if let Some(resolved_at) = decision.current.resolved_at.filter(|at| executed.at < *at) {
-        let expected = format!("a time that is not before the end of the case, {resolved_at}");
+    } else if let Some(resolved_at) = decision
+        .current
+        .resolved_at
+        .filter(|at| executed.at.checked_add_ms(AHEAD_MS).is_some_and(|latest| latest < *at))
+    {
+        let expected =
+            format!("a time at most {} s before the end of the case, {resolved_at}", AHEAD_MS / 1_000);
         fault("at", "confirmation.time", expected, "an earlier time");
     } else if executed.at < decision.executed_at {
         let expected = format!("a time that is not before the decision, {}", decision.executed_at);
@@ -418,12 +422,13 @@ mod tests {
         assert_eq!(runtime.expire_due().unwrap().expired, 1);
         let id = "e-1".parse().unwrap();
         let resolved_at = runtime.records().get(&id).unwrap().unwrap().listed.current.resolved_at.unwrap();
-        let before = resolved_at.checked_add_ms(-1).unwrap().to_string();
+        let before = resolved_at.checked_add_ms(-AHEAD_MS - 1).unwrap().to_string();
         let error = runtime.confirm(&caller(), &id, &executed("refer", &before)).unwrap_err();
         let codes: Vec<_> = error.faults().iter().map(|fault| fault.code).collect();
         assert_eq!((error.code(), codes), ("confirmation.invalid", vec!["confirmation.time"]));
         assert!(error.faults()[0].expected.contains("the end of the case"), "{error}");
-        runtime.confirm(&caller(), &id, &executed("refer", &resolved_at.to_string())).unwrap();
+        let latest = resolved_at.checked_add_ms(-AHEAD_MS).unwrap().to_string();
+        runtime.confirm(&caller(), &id, &executed("refer", &latest)).unwrap();
     }
 
     #[test]

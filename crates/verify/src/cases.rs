@@ -5,6 +5,7 @@
 //! │                            each counts or the file fails │
 //! └─ case opens                                              └─ case ends, and is forgotten
 //! ```
+//! Whatever a file says costs time in proportion to its length: names, keys and records of a case are looked up.
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,7 +28,7 @@ pub(crate) struct Case<'a> {
     pub(crate) executed_at: Timestamp,
     pub(crate) principal: &'a EntityUid,
     pub(crate) rule: Rule<'a>,
-    pub(crate) answers: &'a mut Vec<Answer>,
+    pub(crate) answers: &'a mut Answers,
 }
 
 /// What is remembered of a case: 24 bytes until the first override comes.
@@ -44,7 +45,7 @@ struct Open {
 #[derive(Default)]
 pub(crate) struct Cases {
     open: HashMap<Key, Open>,
-    answers: HashMap<Key, Vec<Answer>>,
+    answers: HashMap<Key, Answers>,
     principals: Vec<EntityUid>,
     principal_numbers: HashMap<String, u32>,
 }
@@ -86,13 +87,8 @@ impl Cases {
     ) -> Option<Case<'a>> {
         let open = *self.open.get(key)?;
         let principal = usize::try_from(open.principal).ok().and_then(|at| self.principals.get(at))?;
-        let policy = open.policy.and_then(|at| context.policies.get(usize::try_from(at).ok()?));
-        let rule = match policy.filter(|policy| policy.bundle.is_some()) {
-            None => Rule::Unknown,
-            Some(policy) => policy.rule().map_or(Rule::None, Rule::Some),
-        };
         let answers = self.answers.entry(*key).or_default();
-        Some(Case { outcome, executed_at: open.executed_at, principal, rule, answers })
+        Some(Case { outcome, executed_at: open.executed_at, principal, rule: open.rule(context), answers })
     }
 
     /// The case has ended.
@@ -100,10 +96,105 @@ impl Cases {
         self.open.remove(key);
         self.answers.remove(key);
     }
+
+    /// The overrides that ended cases which have no resolution, in order of the file.
+    pub(crate) fn unresolved(&self, context: &Context<'_>) -> Vec<(At, &str)> {
+        let ended = self.answers.iter().filter_map(|(key, answers)| {
+            let open = self.open.get(key)?;
+            let Rule::Some(rule) = open.rule(context) else { return None };
+            let limit = limit(open.executed_at, rule)?;
+            Some((answers.ended_by(rule, limit)?.at, answers.execution_id.as_str()))
+        });
+        let mut ended: Vec<_> = ended.collect();
+        ended.sort_unstable();
+        ended
+    }
+
+    /// How many have had their time, as of then.
+    pub(crate) fn overdue(&self, context: &Context<'_>, now: Timestamp) -> u64 {
+        let over = |open: &&Open| match open.rule(context) {
+            Rule::Some(rule) => limit(open.executed_at, rule).is_some_and(|limit| limit <= now),
+            Rule::None | Rule::Unknown => false,
+        };
+        u64::try_from(self.open.values().filter(over).count()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Open {
+    fn rule<'a>(&self, context: &'a Context<'_>) -> Rule<'a> {
+        let policy = self.policy.and_then(|at| context.policies.get(usize::try_from(at).ok()?));
+        match policy.filter(|policy| policy.bundle.is_some()) {
+            None => Rule::Unknown,
+            Some(policy) => policy.rule().map_or(Rule::None, Rule::Some),
+        }
+    }
+}
+
+/// Until when an override can be issued, and a case be approved or rejected.
+fn limit(executed_at: Timestamp, rule: &OverrideRule) -> Option<Timestamp> {
+    executed_at.checked_add_ms(rule.expires_ms()?)
+}
+
+/// Line and log index of an override.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct At {
+    pub(crate) line: u64,
+    pub(crate) index: u64,
+}
+
+/// What approvers said in a case.
+#[derive(Default)]
+pub(crate) struct Answers {
+    execution_id: String,
+    /// In order of the log.
+    list: Vec<Answer>,
+    /// The place of each in the list.
+    places: HashMap<RecordId, usize>,
+    /// Who has answered, and with which keys.
+    names: HashSet<String>,
+    keys: HashSet<KeyId>,
+}
+
+impl Answers {
+    fn get(&self, record: &RecordId) -> Option<&Answer> {
+        self.list.get(*self.places.get(record)?)
+    }
+
+    /// Those before it in the log.
+    fn before(&self, record: &RecordId) -> &[Answer] {
+        self.places.get(record).and_then(|at| self.list.get(..*at)).unwrap_or_default()
+    }
+
+    fn push(&mut self, answer: Answer) {
+        self.places.insert(answer.record, self.list.len());
+        self.list.push(answer);
+    }
+
+    /// A person answers once in a case, and a key does.
+    fn twice(&mut self, approver: &str, key: &KeyId) -> Option<(Fault, &'static str)> {
+        let new = (self.names.insert(approver.to_owned()), self.keys.insert(key.clone()));
+        match new {
+            (false, _) => Some((Fault::ApproverTwice, "the approver had answered in this case before")),
+            (true, false) => {
+                Some((Fault::KeyTwice, "the key had answered in this case before, for another approver"))
+            }
+            (true, true) => None,
+        }
+    }
+
+    fn rejection(&self) -> Option<&Answer> {
+        self.list.iter().find(|answer| answer.counts && answer.resolution == OverrideResolution::Reject)
+    }
+
+    /// The override that ended the case: a rejection, or the last one of a quorum that stood to the end of its time.
+    fn ended_by(&self, rule: &OverrideRule, limit: Timestamp) -> Option<&Answer> {
+        self.rejection().or_else(|| quorum(&self.list, rule, |answer| limit <= answer.expires_at))
+    }
 }
 
 /// An override in a case.
 pub(crate) struct Answer {
+    at: At,
     record: RecordId,
     approver: String,
     key: KeyId,
@@ -126,14 +217,10 @@ pub(crate) enum Rule<'a> {
 }
 
 impl Case<'_> {
-    /// Until when an override can be issued.
-    fn limit(&self, rule: &OverrideRule) -> Option<Timestamp> {
-        self.executed_at.checked_add_ms(rule.expires_ms()?)
-    }
-
     /// An override of this case was logged.
     pub(crate) fn answer(
         &mut self,
+        at: At,
         record: RecordId,
         predicate: Override,
         trusted: bool,
@@ -143,8 +230,6 @@ impl Case<'_> {
         if predicate.approver == principal.id() || predicate.approver == principal.to_string() {
             let reason = format!("the approver `{}` submitted the execution", predicate.approver);
             findings.fault(CheckId::OverrideSeparation, Fault::Separation, reason);
-        } else if !findings.failed(CheckId::OverrideSeparation) {
-            findings.pass(CheckId::OverrideSeparation);
         }
         let counts = match self.rule {
             Rule::Unknown => {
@@ -159,7 +244,17 @@ impl Case<'_> {
             }
             Rule::Some(rule) => self.counts(&predicate, rule, findings),
         };
+        // What is not signed as it has to be is nobody's answer.
+        let twice = trusted.then(|| self.answers.twice(&predicate.approver, &predicate.signer)).flatten();
+        if let Some((fault, reason)) = twice {
+            findings.fault(CheckId::OverrideSeparation, fault, reason);
+        }
+        if !findings.failed(CheckId::OverrideSeparation) {
+            findings.pass(CheckId::OverrideSeparation);
+        }
+        self.answers.execution_id = predicate.execution_id.to_string();
         self.answers.push(Answer {
+            at,
             record,
             approver: predicate.approver,
             key: predicate.signer,
@@ -184,7 +279,7 @@ impl Case<'_> {
             findings.fault(CheckId::OverrideQuorum, Fault::Outcome, reason);
             counts = false;
         }
-        let in_time = self.limit(rule).is_some_and(|limit| predicate.issued_at < limit);
+        let in_time = limit(self.executed_at, rule).is_some_and(|limit| predicate.issued_at < limit);
         if predicate.issued_at < self.executed_at {
             let reason = "the override was issued before the decision was made";
             findings.fault(CheckId::OverrideExpiry, Fault::IssuedEarly, reason);
@@ -224,7 +319,7 @@ impl Case<'_> {
     fn counted(&self, predicate: &Resolution, findings: &mut Findings) -> Vec<&Answer> {
         let mut counted = Vec::new();
         for record in &predicate.overrides {
-            match self.answers.iter().find(|answer| answer.record == *record) {
+            match self.answers.get(record) {
                 Some(answer) => counted.push(answer),
                 None => findings.fault(
                     CheckId::Resolution,
@@ -247,31 +342,23 @@ impl Case<'_> {
             let reason = format!("not all overrides that were counted approve `{}`", predicate.final_outcome);
             findings.fail(check, reason);
         }
-        if self.answers.iter().any(|answer| answer.resolution == OverrideResolution::Reject) {
-            findings.fail(check, "the case was approved although an approver had rejected it");
+        if self.answers.list.iter().any(|answer| answer.resolution == OverrideResolution::Reject) {
+            let reason = "the case was approved although an approver had rejected it";
+            findings.fault(check, Fault::Contrary, reason);
         }
-        let first = quorum(self.answers, predicate).filter(|outcome| *outcome != predicate.final_outcome);
-        if let Some(outcome) = first {
-            findings.fail(check, format!("enough approvers had approved `{outcome}` before"));
+        let first = self.quorum(&self.answers.list, predicate);
+        if let Some(outcome) = first.filter(|outcome| *outcome != predicate.final_outcome) {
+            let reason = format!("enough approvers had approved `{outcome}` before");
+            findings.fault(check, Fault::Contrary, reason);
         }
         let good: Vec<&Answer> =
             counted.iter().filter(|answer| answer.counts && agrees(answer)).copied().collect();
         let distinct = distinct(&good);
-        match twice(&good) {
-            Some(Fault::KeyTwice) => {
-                let reason = "one key was counted for two approvers";
-                findings.fault(CheckId::OverrideSeparation, Fault::KeyTwice, reason);
-            }
-            Some(fault) => {
-                findings.fault(CheckId::OverrideSeparation, fault, "an approver was counted twice");
-            }
-            None => {}
-        }
         let needed = usize::try_from(predicate.rule.quorum).unwrap_or(usize::MAX);
         findings.require_or(CheckId::OverrideQuorum, Fault::Quorum, distinct >= needed, || {
             format!("{distinct} of the {needed} approvers needed can be counted")
         });
-        in_time(&counted, predicate, findings);
+        self.in_time(&counted, predicate, findings);
     }
 
     fn rejected(&self, predicate: &Resolution, findings: &mut Findings) {
@@ -289,31 +376,62 @@ impl Case<'_> {
             findings.fail(check, reason);
         }
         // The log's order decides: what enough approvers had approved cannot be rejected any more.
-        let rejected = |answer: &Answer| rejects.iter().any(|reject| reject.record == answer.record);
-        let before = self.answers.iter().position(rejected).and_then(|at| self.answers.get(..at));
-        if let Some(outcome) = before.and_then(|before| quorum(before, predicate)) {
-            findings.fail(check, format!("enough approvers had approved `{outcome}` before it was rejected"));
+        let first =
+            rejects.iter().map(|reject| self.answers.before(&reject.record)).min_by_key(|all| all.len());
+        if let Some(outcome) = first.and_then(|before| self.quorum(before, predicate)) {
+            let reason = format!("enough approvers had approved `{outcome}` before it was rejected");
+            findings.fault(check, Fault::Contrary, reason);
         }
-        in_time(&rejects, predicate, findings);
+        self.in_time(&rejects, predicate, findings);
         self.own_outcome(predicate, findings);
     }
 
     fn expired(&self, predicate: &Resolution, findings: &mut Findings) {
         let check = CheckId::Resolution;
-        let limit = self.limit(&predicate.rule);
+        let limit = limit(self.executed_at, &predicate.rule);
         if limit.is_none_or(|limit| predicate.resolved_at < limit) {
             findings.fail(CheckId::OverrideExpiry, "the case was ended as expired before its limit");
         } else {
             findings.pass(CheckId::OverrideExpiry);
         }
-        if self.answers.iter().any(|answer| answer.counts && answer.resolution == OverrideResolution::Reject)
-        {
-            findings.fail(check, "the case was ended as expired although an approver had rejected it");
+        if self.answers.rejection().is_some() {
+            let reason = "the case was ended as expired although an approver had rejected it";
+            findings.fault(check, Fault::Contrary, reason);
         }
-        if quorum(self.answers, predicate).is_some() {
-            findings.fail(check, "the case was ended as expired although enough approvers had approved it");
+        if self.quorum(&self.answers.list, predicate).is_some() {
+            let reason = "the case was ended as expired although enough approvers had approved it";
+            findings.fault(check, Fault::Contrary, reason);
         }
         self.own_outcome(predicate, findings);
+    }
+
+    /// The outcome that enough of these answers approve, by approvals that stood when the case was ended, or to the
+    /// end of its time where it was ended later: approvals are seldom made to stand any longer.
+    fn quorum<'a>(&self, answers: &'a [Answer], predicate: &Resolution) -> Option<&'a str> {
+        let limit = limit(self.executed_at, &predicate.rule);
+        let stands = |answer: &Answer| {
+            predicate.resolved_at < answer.expires_at || limit.is_some_and(|limit| limit <= answer.expires_at)
+        };
+        quorum(answers, &predicate.rule, stands)?.outcome.as_deref()
+    }
+
+    /// Every override that was counted was there, and still stood, when the case was resolved; the case did, too.
+    fn in_time(&self, counted: &[&Answer], predicate: &Resolution, findings: &mut Findings) {
+        let resolved_at = predicate.resolved_at;
+        if let Some(later) = counted.iter().find(|answer| resolved_at < answer.issued_at) {
+            let reason =
+                format!("the resolution is dated before the override by `{}` that it counts", later.approver);
+            findings.fault(CheckId::Resolution, Fault::Early, reason);
+        }
+        if limit(self.executed_at, &predicate.rule).is_none_or(|limit| limit <= resolved_at) {
+            let reason = "the case was approved or rejected when its time was over";
+            return findings.fault(CheckId::OverrideExpiry, Fault::Late, reason);
+        }
+        let lapsed = counted.iter().find(|answer| answer.expires_at <= resolved_at);
+        findings.require_or(CheckId::OverrideExpiry, Fault::Lapsed, lapsed.is_none(), || {
+            let approver = lapsed.map_or("", |answer| answer.approver.as_str());
+            format!("the override by `{approver}` had expired when it was counted")
+        });
     }
 
     fn own_outcome(&self, predicate: &Resolution, findings: &mut Findings) {
@@ -327,21 +445,22 @@ impl Case<'_> {
     }
 }
 
-/// The outcome that enough of these answers approve, the first in order of the log, by approvals that still stood when
-/// the case was ended.
-fn quorum<'a>(answers: &'a [Answer], predicate: &Resolution) -> Option<&'a str> {
-    let needed = usize::try_from(predicate.rule.quorum).unwrap_or(usize::MAX);
-    let stands = |answer: &&Answer| {
-        answer.counts
-            && answer.resolution == OverrideResolution::Approve
-            && predicate.resolved_at < answer.expires_at
+/// The approval that makes enough of one outcome, the first in order of the log, of those that stand.
+fn quorum<'a>(
+    answers: &'a [Answer],
+    rule: &OverrideRule,
+    stands: impl Fn(&Answer) -> bool,
+) -> Option<&'a Answer> {
+    let needed = usize::try_from(rule.quorum).unwrap_or(usize::MAX);
+    let approves = |answer: &&Answer| {
+        answer.counts && answer.resolution == OverrideResolution::Approve && stands(answer)
     };
     let mut agreeing: HashMap<&str, Approvers<'_>> = HashMap::new();
-    answers.iter().filter(stands).find_map(|answer| {
-        let outcome = answer.outcome.as_deref()?;
+    answers.iter().filter(approves).find(|answer| {
+        let Some(outcome) = answer.outcome.as_deref() else { return false };
         let approvers = agreeing.entry(outcome).or_default();
         approvers.add(answer);
-        (approvers.len() >= needed).then_some(outcome)
+        approvers.len() >= needed
     })
 }
 
@@ -370,33 +489,4 @@ fn distinct(answers: &[&Answer]) -> usize {
     let mut approvers = Approvers::default();
     answers.iter().for_each(|answer| approvers.add(answer));
     approvers.len()
-}
-
-/// What makes them fewer approvers than answers: a person who counts twice, or a key of two.
-fn twice(answers: &[&Answer]) -> Option<Fault> {
-    let mut before: Vec<&Answer> = Vec::new();
-    for answer in answers {
-        if before.iter().any(|other| other.approver == answer.approver) {
-            return Some(Fault::ApproverTwice);
-        }
-        if before.iter().any(|other| other.key == answer.key) {
-            return Some(Fault::KeyTwice);
-        }
-        before.push(answer);
-    }
-    None
-}
-
-/// Every override that was counted was there, and still stood, when the case was resolved.
-fn in_time(counted: &[&Answer], predicate: &Resolution, findings: &mut Findings) {
-    if let Some(later) = counted.iter().find(|answer| predicate.resolved_at < answer.issued_at) {
-        let reason =
-            format!("the resolution is dated before the override by `{}` that it counts", later.approver);
-        findings.fault(CheckId::Resolution, Fault::Early, reason);
-    }
-    let late = counted.iter().find(|answer| answer.expires_at <= predicate.resolved_at);
-    findings.require_or(CheckId::OverrideExpiry, Fault::Lapsed, late.is_none(), || {
-        let approver = late.map_or("", |answer| answer.approver.as_str());
-        format!("the override by `{approver}` had expired when it was counted")
-    });
 }

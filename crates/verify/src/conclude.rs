@@ -167,14 +167,12 @@ fn limits(context: &Context<'_>, report: &Report, outside: u64) -> Vec<String> {
         ));
     }
     if counts.cases_open > 0 {
-        limits.push(format!(
-            "{} not ended in what the file shows.",
-            if counts.cases_open == 1 {
-                "1 override case has".to_owned()
-            } else {
-                format!("{} override cases have", grouped(counts.cases_open))
-            }
-        ));
+        let open = many(counts.cases_open, "override case has", "override cases have");
+        let overdue = match counts.cases_overdue {
+            0 => String::new(),
+            overdue => format!(" Overdue: the time of {} was over when it was made.", grouped(overdue)),
+        };
+        limits.push(format!("{open} not ended in what the file shows.{overdue}"));
     }
     if outside > 0 {
         limits.push(format!(

@@ -1,7 +1,7 @@
 //! What a forged override, or a resolution that the overrides do not carry, does: a code for each (formats §10).
 //!
-//! Several forgeries fail one check. The code tells them apart, and where a server refuses the same, it refuses with
-//! the same code.
+//! Several forgeries fail one check. The code tells them apart. A server that refuses an override for the same fault
+//! answers with the same code; what it says otherwise, formats §10 has.
 
 use serde::{Serialize, Serializer};
 
@@ -45,11 +45,14 @@ faults! {
     IssuedEarly "override.issued_early" "it was issued before the decision";
     IssuedLate "override.issued_late" "it was issued after the case's time";
     Lapsed "override.lapsed" "it had expired when it was counted";
-    ApproverTwice "override.approver_twice" "an approver was counted twice";
-    KeyTwice "override.key_twice" "a key was counted for two approvers";
+    ApproverTwice "override.approver_twice" "the approver had answered in the case";
+    KeyTwice "override.key_twice" "the key had answered in the case, for another approver";
     Foreign "resolution.foreign" "an override is counted that is not of the case";
     Quorum "resolution.quorum" "too few approvers can be counted";
     Early "resolution.early" "the resolution is dated before an override that it counts";
+    Late "resolution.late" "the case was approved or rejected when its time was over";
+    Contrary "resolution.contrary" "the case had ended otherwise, by the overrides before it in the log";
+    Missing "resolution.missing" "approvers had ended the case, and the log does not say so";
 }
 
 impl Serialize for Fault {

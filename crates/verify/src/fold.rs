@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chancery_core::digest::{BundleHash, Digest};
+use chancery_core::digest::{BundleHash, Digest, RecordId};
 use chancery_core::dsse::pae;
 use chancery_core::evidence::Trailer;
 use chancery_core::ids::PolicyId;
@@ -22,7 +22,7 @@ use chancery_core::time::Timestamp;
 
 use crate::artefact::{standing, standing_unlogged};
 use crate::ask::Part;
-use crate::cases::Cases;
+use crate::cases::{At, Cases};
 use crate::check::CheckId;
 use crate::context::{Context, Scope};
 use crate::entry::{Body, BuildFact, DecisionFacts, Entry, Judged, Link, Opened, What};
@@ -154,7 +154,8 @@ impl<'a> Fold<'a> {
             What::Decision(facts) => self.decision(*facts, index, spot, findings),
             What::Override(statement, link) => {
                 self.counts.overrides += 1;
-                self.judge_override(*statement, link, record, trusted, findings);
+                let at = At { line: spot.line.unwrap_or_default(), index };
+                self.judge_override(*statement, link, (at, record), trusted, findings);
             }
             What::Resolution(statement, link) => {
                 self.counts.resolutions += 1;
@@ -382,7 +383,7 @@ impl<'a> Fold<'a> {
         &mut self,
         statement: Statement<Override>,
         link: Link,
-        record: chancery_core::digest::RecordId,
+        (at, record): (At, RecordId),
         trusted: bool,
         findings: &mut Findings,
     ) {
@@ -403,7 +404,7 @@ impl<'a> Fold<'a> {
             return;
         };
         findings.pass(check);
-        case.answer(record, statement.predicate, trusted, findings);
+        case.answer(at, record, statement.predicate, trusted, findings);
     }
 
     fn judge_resolution(&mut self, statement: &Statement<Resolution>, link: Link, findings: &mut Findings) {
@@ -497,6 +498,7 @@ impl<'a> Fold<'a> {
         }
         self.counts.entries += self.counts.keyrings;
         self.counts.cases_open = u64::try_from(self.cases.len()).unwrap_or(u64::MAX);
+        self.finish_cases();
         self.finish_openings();
         self.finish_policies();
         self.finish_builds();
@@ -508,6 +510,19 @@ impl<'a> Fold<'a> {
         idle_reasons(context, &counts, &mut tally);
         let decisions_by_build = build_uses.iter().map(|used| used.decisions).collect();
         Finished { tally, counts, outside, decisions_by_build }
+    }
+
+    /// A server logs what ends a case and the resolution in one transaction: where all is there, both are.
+    fn finish_cases(&mut self) {
+        if !self.trailer || !self.context.is_complete() {
+            return;
+        }
+        for (at, execution_id) in self.cases.unresolved(self.context) {
+            let spot = Spot { line: Some(at.line), index: Some(at.index), execution_id: Some(execution_id) };
+            let reason = "this override ended the case, and the log has no resolution of it";
+            self.tally.fault(CheckId::Resolution, spot, Fault::Missing, reason);
+        }
+        self.counts.cases_overdue = self.cases.overdue(self.context, self.context.header.exported_at);
     }
 
     fn finish_openings(&mut self) {

@@ -97,7 +97,7 @@ pub struct Place {
     /// The execution that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<String>,
-    /// Which fault it is, where several fail the check: `override.nonce`. Stable, and a server's code for the same.
+    /// Which fault it is, where several fail the check: `override.nonce`. Stable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Fault>,
     /// What is wrong.
@@ -146,6 +146,8 @@ pub struct Counts {
     pub erasures: u64,
     /// Override cases that the file does not see the end of.
     pub cases_open: u64,
+    /// Those of them whose time was over when a complete file was made.
+    pub cases_overdue: u64,
 }
 
 /// What the file says that it is. Checked only as far as the checks say.

@@ -16,6 +16,9 @@ use crate::table::{Key, Tag};
 /// Bytes of a slot.
 pub(crate) const SLOT_BYTES: usize = 52;
 
+/// How far the clock of an approver may be ahead of the runtime's.
+const AHEAD_MICROS: i64 = 10_000_000;
+
 const PENDING: u8 = 1;
 const BLOCKED: u8 = 2;
 const RESOLVED: u8 = 4;
@@ -125,9 +128,10 @@ impl Slot {
         at.unix_micros() < self.since
     }
 
+    /// A resolution may be dated as far ahead of the runtime's clock as an approver's clock was.
     pub(crate) fn resolve(&mut self, outcome: u16, at: Timestamp) {
         self.outcome = outcome;
-        self.since = at.unix_micros();
+        self.since = self.since.max(at.unix_micros().saturating_sub(AHEAD_MICROS));
         self.flags |= RESOLVED;
     }
 
@@ -179,17 +183,19 @@ mod tests {
         let at = |micros| Timestamp::from_unix_micros(micros).unwrap();
         let link = Link { key: [1; 16], record: [2; 12], fingerprint: [3; 12] };
         for state in [ExecutionState::Completed, ExecutionState::PendingOverride, ExecutionState::Blocked] {
-            let mut slot = Slot::new(&link, state, 513, at(5), true);
+            let mut slot = Slot::new(&link, state, 513, at(-5), true);
             assert_eq!(Slot::from_bytes(slot.into_bytes()), slot);
             assert_eq!((slot.state(), slot.outcome(), slot.record()), (state, 513, [2; 12]));
             assert!(slot.is_unopened() && !slot.is_resolved() && !slot.is_confirmed());
-            assert!(slot.is_before(at(4)) && !slot.is_before(at(5)));
-            slot.resolve(7, at(-6));
+            assert!(slot.is_before(at(-6)) && !slot.is_before(at(-5)));
+            slot.resolve(6, at(AHEAD_MICROS - 7));
+            assert!(slot.is_before(at(-6)) && !slot.is_before(at(-5)), "nothing holds before the decision");
+            slot.resolve(7, at(AHEAD_MICROS + 3));
             slot.confirm();
             slot.erase();
             let slot = Slot::from_bytes(slot.into_bytes());
             assert!(!slot.is_unopened() && slot.is_resolved() && slot.is_confirmed());
-            assert!(slot.is_before(at(-7)) && !slot.is_before(at(-6)));
+            assert!(slot.is_before(at(2)) && !slot.is_before(at(3)));
             assert_eq!((slot.state(), slot.outcome()), (state, 7));
         }
     }

@@ -149,6 +149,11 @@ impl Tally {
         self.put(check, CheckResult::Fail, spot, None, reason.into());
     }
 
+    /// As [`Tally::fail`], with a code that tells it from the other faults of the check.
+    pub(crate) fn fault(&mut self, check: CheckId, spot: Spot<'_>, fault: Fault, reason: impl Into<String>) {
+        self.put(check, CheckResult::Fail, spot, Some(fault), reason.into());
+    }
+
     /// Something had to be checked and could not be.
     pub(crate) fn unknown(&mut self, check: CheckId, spot: Spot<'_>, reason: impl Into<String>) {
         self.put(check, CheckResult::Unknown, spot, None, reason.into());

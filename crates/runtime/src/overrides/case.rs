@@ -40,7 +40,7 @@ pub struct Case {
     pub due: Timestamp,
     /// What it is in.
     pub state: CaseState,
-    /// Approvals that stand for one outcome, of how many are needed, such as `1 of 2`.
+    /// Approvals that stand for one outcome, or stood when the case ended, of how many are needed, such as `1 of 2`.
     pub progress: String,
     /// The bundle's rule.
     pub rule: OverrideRule,
@@ -197,7 +197,8 @@ impl Case {
             case.resolution = Some(ended);
         }
         let at = case.resolution.as_ref().map_or(now, |ended| ended.resolved_at);
-        let standing = case.agreeing(at).map(|(_, agreeing)| agreeing.len()).max().unwrap_or_default();
+        let standing =
+            case.agreeing(at.min(case.last())).map(|(_, agreeing)| agreeing.len()).max().unwrap_or_default();
         case.progress = format!("{standing} of {}", case.rule.quorum);
         Ok(case)
     }
@@ -221,27 +222,29 @@ impl Case {
         outcomes.into_iter()
     }
 
-    /// How the case ends at `now`, if it does: by a rejection, by a quorum, or because its time is over.
+    /// How the case ends at `now`, if it does: by a rejection, by a quorum, or because its time is over. What approvers
+    /// end is dated within the case's time: their overrides are taken in it, and signed in it.
     pub(crate) fn ending(&self, now: Timestamp) -> Option<Ending> {
         if self.resolution.is_some() {
             return None;
         }
         let at = self.at(now);
+        let within = at.min(self.last());
         let reject = self
             .overrides
             .iter()
-            .find(|given| given.resolution == OverrideResolution::Reject && given.stands(at));
+            .find(|given| given.resolution == OverrideResolution::Reject && given.stands(within));
         if let Some(given) = reject {
-            return Some(self.end(ResolutionStatus::Rejected, &self.decision, &[given], at));
+            return Some(self.end(ResolutionStatus::Rejected, &self.decision, &[given], within));
         }
         // Of two outcomes with enough approvals the one counts that had them first.
         let last = usize::try_from(self.rule.quorum).unwrap_or(usize::MAX).saturating_sub(1);
-        let quorums = self.agreeing(at).filter_map(|(outcome, agreeing)| {
+        let quorums = self.agreeing(within).filter_map(|(outcome, agreeing)| {
             let complete = agreeing.get(last)?.index;
             Some((complete, outcome, agreeing))
         });
         if let Some((_, outcome, agreeing)) = quorums.min_by_key(|(complete, ..)| *complete) {
-            return Some(self.end(ResolutionStatus::Approved, outcome, &agreeing, at));
+            return Some(self.end(ResolutionStatus::Approved, outcome, &agreeing, within));
         }
         (now >= self.due).then(|| self.end(ResolutionStatus::Expired, &self.decision, &[], at))
     }
@@ -249,6 +252,11 @@ impl Case {
     /// The instant of a resolution that is made now: not before what approvers have signed, whose clocks may be ahead.
     pub(crate) fn at(&self, now: Timestamp) -> Timestamp {
         self.overrides.iter().map(|given| given.issued_at).fold(now, Timestamp::max)
+    }
+
+    /// The last instant of the case's time, a microsecond before it is over: what stands then stands to its end.
+    fn last(&self) -> Timestamp {
+        Timestamp::from_unix_micros(self.due.unix_micros() - 1).unwrap_or(self.due)
     }
 
     fn end(&self, status: ResolutionStatus, outcome: &str, counted: &[&Given], at: Timestamp) -> Ending {

@@ -94,7 +94,7 @@ impl Runtime {
         execution_id: &ExecutionId,
         request: OverrideRequest,
     ) -> Result<Envelope, OverrideError> {
-        plain(&request)?;
+        plain(&request.reason, &request.reason_code)?;
         let inner = &self.inner;
         let now = inner.clock.now();
         let nonce = edge::random::<16>(inner.entropy.as_ref())?;
@@ -111,7 +111,8 @@ impl Runtime {
             execution_fingerprint: case.execution_fingerprint,
             execution_id: case.execution_id.clone(),
             expires_at: case.due,
-            issued_at: now,
+            // The node that decided may have a clock that is ahead of this one's.
+            issued_at: now.max(case.executed_at),
             nonce: Nonce::from_bytes(nonce),
             outcome: request.outcome,
             reason: request.reason,
@@ -220,6 +221,7 @@ impl Inner {
         }
         self.check_waits(&case, now)?;
         judge(&case, &predicate, &keyring, size, now)?;
+        plain(&predicate.reason, &predicate.reason_code)?;
 
         let answers_before = u32::try_from(case.overrides.len()).unwrap_or(u32::MAX);
         let mut with = case.clone();
@@ -312,10 +314,10 @@ impl Inner {
 }
 
 /// Refuses words that would steer the terminals on which they are read; a reason may have lines.
-fn plain(request: &OverrideRequest) -> Result<(), OverrideError> {
+fn plain(reason: &str, reason_code: &str) -> Result<(), OverrideError> {
     let found = |text: &str, kept: &[char]| text.chars().find(|c| steers(*c) && !kept.contains(c));
-    let reason = found(&request.reason, &['\n']).map(|character| ("reason", character));
-    match reason.or_else(|| found(&request.reason_code, &[]).map(|character| ("reason code", character))) {
+    let reason = found(reason, &['\n']).map(|character| ("reason", character));
+    match reason.or_else(|| found(reason_code, &[]).map(|character| ("reason code", character))) {
         Some((what, character)) => Err(OverrideError::Words { what, character }),
         None => Ok(()),
     }

@@ -4,25 +4,23 @@ use std::collections::HashSet;
 
 use chancery_core::digest::RecordId;
 use chancery_core::keyring::{KeyEntry, Revocation};
-use chancery_core::statement::{Nonce, Override};
+use chancery_core::statement::{Nonce, Override, ResolutionStatus};
 
 use super::judge;
 use super::world::{World, at, claims};
 use crate::{Ask, CheckResult, Fault, Report};
 
-/// Forgery, check, code.
+/// Forgery, check, code; what has no code of its own has an empty one.
 fn rows() -> Vec<(&'static str, &'static str, &'static str)> {
     let page = include_str!("../../../../docs/threat-model.md");
     let section = page.split("## Forged overrides").nth(1).unwrap().split("\n## ").next().unwrap();
-    let cells = section.lines().filter_map(|line| {
-        let mut cells = line.strip_prefix("| ")?.split(" | ");
-        Some((cells.next()?, cells.nth(1)?))
-    });
-    let row = |(forgery, fails): (&'static str, &'static str)| {
+    let row = |line: &'static str| {
+        let (forgery, rest) = line.strip_prefix("| ")?.split_once(" | ")?;
+        let fails = rest.strip_suffix(" |")?.rsplit(" | ").next()?;
         let mut names = fails.split('`').skip(1).step_by(2);
-        Some((forgery, names.next()?, names.next()?))
+        Some((forgery, names.next()?, names.next().unwrap_or_default()))
     };
-    cells.filter_map(row).collect()
+    section.lines().filter_map(row).collect()
 }
 
 /// A world with a case that waits and a decision that does not.
@@ -131,6 +129,41 @@ fn forge(forgery: &str) -> World {
         }
         "the same approver answers twice, with two keys" => approved_with_another_key("eve", "ann"),
         "two approvers share a key" => approved_with_another_key("ann", "dora"),
+        "it is a resolution" => {
+            let (mut world, waits, _) = waiting();
+            let answers = vec![world.answer(&waits, "ann", |_| {}), world.answer(&waits, "bob", |_| {})];
+            world.resolve_as("ann", &waits, answers, |_| {});
+            world
+        }
+        "a case is approved or rejected after its time" => {
+            let (mut world, waits, _) = waiting();
+            let far = |it: &mut Override| it.expires_at = at(1_000_000);
+            let answers = vec![world.answer(&waits, "ann", far), world.answer(&waits, "bob", far)];
+            world.now += 3_600;
+            world.resolve(&waits, answers, |_| {});
+            world
+        }
+        "a case ends otherwise than approvers ended it" => {
+            let (mut world, waits, _) = waiting();
+            let limit = world.decided_at(&waits).checked_add_ms(3_600_000).unwrap();
+            for approver in ["ann", "bob"] {
+                world.answer(&waits, approver, |it| it.expires_at = limit);
+            }
+            world.now += 3_600;
+            world.resolve(&waits, Vec::new(), |it| {
+                it.resolution = ResolutionStatus::Expired;
+                it.final_outcome = "refer".to_owned();
+            });
+            world
+        }
+        "a case that approvers ended has no resolution" => {
+            let (mut world, waits, _) = waiting();
+            let limit = world.decided_at(&waits).checked_add_ms(3_600_000).unwrap();
+            for approver in ["ann", "bob"] {
+                world.answer(&waits, approver, |it| it.expires_at = limit);
+            }
+            world
+        }
         "a resolution has no quorum" => {
             let (mut world, waits, _) = waiting();
             let only = world.answer(&waits, "ann", |_| {});
@@ -179,7 +212,8 @@ fn every_forgery_of_the_threat_model_fails_its_check_with_its_code() {
         let others = failures.iter().filter(|other| **other != (*check, *code));
         let others: Vec<_> = others.filter(|other| !follows.contains(other)).collect();
         assert!(others.is_empty(), "{forgery}: {others:?}: {report}");
-        assert!(report.to_string().contains(&format!(", {code}: ")), "{report}");
+        let shown = if code.is_empty() { check.to_string() } else { format!(", {code}: ") };
+        assert!(report.to_string().contains(&shown), "{report}");
     }
     let distinct: HashSet<_> = rows.iter().map(|(_, check, code)| (check, code)).collect();
     assert_eq!(distinct.len(), rows.len(), "two forgeries look the same to an auditor");

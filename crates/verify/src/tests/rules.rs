@@ -69,7 +69,8 @@ fn an_approved_case_is_verified_and_confirmed() {
 
 #[test]
 fn nothing_is_done_before_it_was_decided() {
-    for (early, fails) in [(0, false), (1, true)] {
+    // The end of a case may be dated ten seconds ahead of the clock by which it is acted upon.
+    for (early, ahead, fails) in [(0, 10_000, false), (1, 10_001, true)] {
         let judged = |world: &World| {
             if fails { assert_fails(world, &[CheckId::Resolution]) } else { assert_verified(world) }
         };
@@ -86,7 +87,16 @@ fn nothing_is_done_before_it_was_decided() {
         let mut resolved_at = None;
         world.resolve(&waits, answers, |resolution| resolved_at = Some(resolution.resolved_at));
         world.now += 60;
-        world.confirm_at(&waits, "approve", resolved_at.unwrap().checked_add_ms(-early).unwrap());
+        world.confirm_at(&waits, "approve", resolved_at.unwrap().checked_add_ms(-ahead).unwrap());
+        judged(&world);
+        // However soon the case was ended, nothing was done before the decision.
+        let (mut world, waits) = waiting();
+        let decided_at = world.decided_at(&waits);
+        let at_once = |it: &mut chancery_core::statement::Override| it.issued_at = decided_at;
+        let answers = vec![world.answer(&waits, "ann", at_once), world.answer(&waits, "bob", at_once)];
+        let soon = decided_at.checked_add_ms(5_000).unwrap();
+        world.resolve(&waits, answers, |resolution| resolution.resolved_at = soon);
+        world.confirm_at(&waits, "approve", decided_at.checked_add_ms(-early).unwrap());
         judged(&world);
     }
 }
@@ -116,7 +126,8 @@ fn a_rejected_case_keeps_the_decisions_own_outcome() {
 fn a_case_expires_when_its_time_is_over_and_nobody_ended_it() {
     let expire = |world: &mut World, waits, approvers: &[&str], seconds: i64| {
         for approver in approvers {
-            world.answer(&waits, approver, |answer| answer.expires_at = at(100_000));
+            let limit = world.decided_at(&waits).checked_add_ms(3_600_000).unwrap();
+            world.answer(&waits, approver, |answer| answer.expires_at = limit);
         }
         world.now += seconds;
         world.resolve(&waits, Vec::new(), |resolution| {

@@ -374,10 +374,21 @@ impl World {
     pub(crate) fn resolve(
         &mut self,
         decision: &RecordId,
+        overrides: Vec<RecordId>,
+        edit: impl FnOnce(&mut Resolution),
+    ) -> RecordId {
+        self.resolve_as("runtime", decision, overrides, edit)
+    }
+
+    /// The same, signed by somebody else.
+    pub(crate) fn resolve_as(
+        &mut self,
+        signer: &str,
+        decision: &RecordId,
         mut overrides: Vec<RecordId>,
         edit: impl FnOnce(&mut Resolution),
     ) -> RecordId {
-        let signer = key("runtime");
+        let signer = key(signer);
         let of = self.decision(decision);
         overrides.sort();
         let rule = self.bundle.manifest().overrides().unwrap().rule().clone();

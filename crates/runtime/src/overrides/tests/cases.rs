@@ -1,13 +1,15 @@
 //! Cases from their beginning to their end.
 
 use super::world::{HOUR_MS, World, approval, id, key, rejection};
+use crate::confirm::Executed;
 use crate::failure::{Cause, Failure as _};
 use crate::fsck::FsckRequest;
 use crate::overrides::{BriefSignals, CaseState, Expired, OverrideRequest, QueueFilter};
+use crate::testing::caller;
 use chancery_core::key::Signer as _;
 use chancery_core::keyring::Revocation;
 use chancery_core::log::Kind;
-use chancery_core::statement::{ExecutionState, OverrideResolution};
+use chancery_core::statement::{ExecutionState, Override, OverrideResolution, ResolutionStatus};
 
 #[test]
 fn two_approvers_end_a_case_and_an_auditor_agrees() {
@@ -105,7 +107,8 @@ fn a_case_expires_whoever_looks_after_its_time() {
     assert_eq!(world.runtime.expire_due().unwrap(), Expired { expired: 2, ended: 0 });
     assert_eq!(world.runtime.expire_due().unwrap(), Expired::default());
     let case = world.runtime.override_case(&id("c-2")).unwrap();
-    assert_eq!((case.state, case.resolution.unwrap().final_outcome.as_str()), (CaseState::Expired, "refer"));
+    assert_eq!((case.state, case.progress.as_str()), (CaseState::Expired, "1 of 2"));
+    assert_eq!(case.resolution.unwrap().final_outcome, "refer");
     let report = world.verified();
     assert_eq!((report.counts.resolutions, report.counts.cases_open), (3, 0));
 }
@@ -170,6 +173,26 @@ fn a_resolution_is_not_dated_before_what_it_counts() {
     world.submit("c-1", &world.signed("c-1", "ann", |it| it.issued_at = ahead)).unwrap();
     let ended = world.answer("c-1", "bob", approval()).unwrap().case;
     assert_eq!(ended.resolution.unwrap().resolved_at, ahead);
+    // What is done at once is done before that, and can be confirmed with the time at which it was.
+    let done = |at| Executed { outcome: "approve".to_owned(), reference: "pay-1".to_owned(), at };
+    let before = done(world.now().checked_add_ms(-1).unwrap());
+    let error = world.runtime.confirm(&caller(), &id("c-1"), &before).unwrap_err();
+    assert_eq!(error.faults()[0].code, "confirmation.time", "before the decision: {error}");
+    world.runtime.confirm(&caller(), &id("c-1"), &done(world.now())).unwrap();
+    world.verified();
+}
+
+#[test]
+fn a_case_whose_approver_is_ahead_at_its_last_moment_ends_within_its_time() {
+    let world = World::new();
+    world.refer("c-1");
+    let due = world.runtime.override_case(&id("c-1")).unwrap().due;
+    world.log.clock.advance_ms(HOUR_MS - 9_000);
+    let (last, far) = (due.checked_add_ms(-1).unwrap(), due.checked_add_ms(HOUR_MS).unwrap());
+    let late = |it: &mut Override| (it.issued_at, it.expires_at) = (last, far);
+    world.submit("c-1", &world.signed("c-1", "ann", late)).unwrap();
+    let ended = world.submit("c-1", &world.signed("c-1", "bob", late)).unwrap().case.resolution.unwrap();
+    assert_eq!((ended.resolution, ended.resolved_at), (ResolutionStatus::Approved, last));
     world.verified();
 }
 

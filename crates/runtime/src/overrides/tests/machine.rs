@@ -6,25 +6,29 @@
 //!                                        ├─► one log: ≤ 1 end, nothing behind it, every signature that was taken
 //! node 1 ── at the same time ────────────┘
 //! ```
+//! Each node has a clock of its own, some seconds from the other's.
+//!
 //! Whatever happens, a case has at most one end and never leaves it, nobody is told of another one, what an approver
 //! was told to be logged is in the log and in the export byte for byte, all nodes tell the same, and an auditor and
 //! `fsck` agree with all of it.
 
 use super::world::{World, approval, id, key, rejection};
-use crate::edge::{Entropy, EntropyError};
+use crate::edge::{Clock, Entropy, EntropyError};
 use crate::failure::{Cause, Failure as _};
 use crate::fsck::FsckRequest;
 use crate::overrides::{CaseState, Expired, OverrideError, OverrideRequest, Submitted};
 use crate::runtime::{Options, Runtime, read_root};
-use crate::testing::TestLog;
+use crate::testing::{TestClock, TestLog};
 use chancery_core::digest::{RecordId, sha256};
 use chancery_core::dsse::{Envelope, IN_TOTO};
 use chancery_core::key::Signer as _;
 use chancery_core::log::Kind;
+use chancery_core::statement::{Override, Statement};
+use chancery_core::time::Timestamp;
 use chancery_store::{OnStep, Step, Store};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -45,7 +49,7 @@ enum Answer {
 enum Act {
     /// Somebody asks for a statement, signs it and hands it in.
     Say(usize, Answer),
-    /// What was signed before is handed in, for the first time or again.
+    /// What was signed before is handed in, for the first time or again; 0 is what was signed last.
     HandIn(usize),
     /// The scheduler looks.
     Expire,
@@ -65,8 +69,8 @@ enum Op {
     Restart(usize),
     /// Minutes pass.
     Wait(i64),
-    /// It is so many milliseconds after the end of the case's time, if it is not later.
-    ToTheEnd(i64),
+    /// At this node it is so many milliseconds after the end of the case's time, if it is not later.
+    ToTheEnd(usize, i64),
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
@@ -83,7 +87,22 @@ fn acts(most: usize) -> impl Strategy<Value = Vec<(usize, Act)>> {
     proptest::collection::vec((0_usize..2, act), 1..=most)
 }
 
-/// Some sign, this and that happens, and at the end of the time everybody comes at once.
+/// At the end of the time, as one node has it, everybody comes at once; often with two who signed before, while the
+/// clock moves.
+fn rush() -> impl Strategy<Value = Vec<Op>> {
+    let end = || (0_usize..2, -1_i64..=1).prop_map(|(node, after)| Op::ToTheEnd(node, after));
+    let two = [Op::Sign(0, 0, Answer::Approve), Op::Sign(1, 1, Answer::Approve)];
+    let come = [(0, Act::HandIn(0)), (1, Act::Tick), (1, Act::HandIn(1))];
+    prop_oneof![
+        (end(), acts(5)).prop_map(|(end, acts)| vec![end, Op::Together(acts)]),
+        (end(), acts(3)).prop_map(move |(end, acts)| {
+            let together = Op::Together(come.into_iter().chain(acts).collect());
+            two.iter().cloned().chain([end, together]).collect()
+        }),
+    ]
+}
+
+/// Some sign, this and that happens, and then there is the end.
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let sign =
         || (0_usize..2, 0..NAMES.len(), answer()).prop_map(|(node, who, answer)| Op::Sign(node, who, answer));
@@ -97,10 +116,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     ];
     let signs = proptest::collection::vec(sign(), 0..4);
     let ops = proptest::collection::vec(op, 0..7);
-    (signs, ops, -1_i64..=1, acts(5)).prop_map(|(signs, ops, after, rush)| {
-        let end = [Op::ToTheEnd(after), Op::Together(rush)];
-        signs.into_iter().chain(ops).chain(end).collect()
-    })
+    (signs, ops, rush()).prop_map(|(signs, ops, rush)| signs.into_iter().chain(ops).chain(rush).collect())
 }
 
 struct Signed {
@@ -124,7 +140,7 @@ enum Done {
 }
 
 struct Machine {
-    /// One or more, on one log and under one clock.
+    /// One or more on one log, each with its own clock.
     nodes: Vec<World>,
     case: String,
     signed: Vec<Signed>,
@@ -150,11 +166,12 @@ impl Machine {
             Op::Sign(node, who, answer) => {
                 self.sign(self.node(*node), *who, *answer);
             }
-            Op::Restart(node) => self.reopen(self.node(*node), open),
+            Op::Restart(node) => self.reopen(self.node(*node), None),
             Op::Wait(minutes) => self.nodes[0].log.clock.advance_ms(minutes * 60_000),
-            Op::ToTheEnd(after) => {
+            Op::ToTheEnd(node, after) => {
+                let now = self.nodes[0].now().unix_micros() + OFF_MS[self.node(*node)] * 1_000;
                 let due = self.nodes[0].runtime.override_case(&id(&self.case)).unwrap().due;
-                let left = (due.unix_micros() - self.nodes[0].now().unix_micros()) / 1_000 + after;
+                let left = (due.unix_micros() - now) / 1_000 + after;
                 self.nodes[0].log.clock.advance_ms(left.max(0));
             }
         }
@@ -177,7 +194,7 @@ impl Machine {
                 Some(self.signed.len() - 1)
             }
             Err(error) => {
-                self.refused(&error);
+                self.refused(&error, NAMES[who].split('\'').next().unwrap());
                 None
             }
         }
@@ -186,7 +203,10 @@ impl Machine {
     fn job(&mut self, node: usize, act: Act) -> Option<Job> {
         match act {
             Act::Say(who, answer) => self.sign(node, who, answer).map(Job::HandIn),
-            Act::HandIn(which) => which.checked_rem(self.signed.len()).map(Job::HandIn),
+            Act::HandIn(back) => {
+                let back = back.checked_rem(self.signed.len())?;
+                Some(Job::HandIn(self.signed.len() - 1 - back))
+            }
             Act::Expire => Some(Job::Expire),
             Act::Tick => Some(Job::Tick),
         }
@@ -199,7 +219,7 @@ impl Machine {
             jobs.extend(self.job(node, *act).map(|job| (node, job)));
         }
         if let Some((node, step)) = crash {
-            self.reopen(node, |log| failing(log, step));
+            self.reopen(node, Some(step));
         }
         let told: Vec<bool> = self.signed.iter().map(|signed| signed.told).collect();
         let machine = &*self;
@@ -224,13 +244,15 @@ impl Machine {
                     Err(error) if may_fail(&error) => {}
                     Err(error) => {
                         assert!(!told[which], "what is in the log was refused: {error:?}");
-                        self.refused(&error);
+                        let payload = &self.signed[which].envelope.payload.0;
+                        let statement = Statement::<Override>::parse_unverified(payload).unwrap();
+                        self.refused(&error, &statement.predicate.approver);
                     }
                 },
             }
         }
         if let Some((node, _)) = crash {
-            self.reopen(node, open);
+            self.reopen(node, None);
         }
     }
 
@@ -259,19 +281,27 @@ impl Machine {
 
     /// What approvers may be refused for here, none of which is the server's fault.
     #[track_caller]
-    fn refused(&mut self, error: &OverrideError) {
+    fn refused(&mut self, error: &OverrideError, approver: &str) {
         match error {
             OverrideError::Resolved { status, .. } => self.heard.push((*status).into()),
             OverrideError::Expired { .. } => self.heard.push(CaseState::Expired),
-            other => assert_eq!(other.code(), "override.approver_twice", "{other:?}"),
+            OverrideError::ApproverTwice { index } => {
+                let entries = self.nodes[0].runtime.records().entries_about(&id(&self.case)).unwrap();
+                let entry =
+                    entries.iter().find(|entry| entry.index == *index).expect("there is no such answer");
+                assert_eq!(entry.kind, Kind::Override);
+                let statement = Statement::<Override>::parse_unverified(&entry.payload).unwrap();
+                assert_eq!(statement.predicate.approver, approver, "somebody else had answered");
+            }
+            other => panic!("{other:?}"),
         }
     }
 
-    /// The process of a node ends, and another one is there on the same log.
-    fn reopen(&mut self, node: usize, open: impl FnOnce(&TestLog) -> Runtime) {
+    /// The process of a node ends, and another one is there on the same log, which may fail once.
+    fn reopen(&mut self, node: usize, fails: Option<Step>) {
         let World { log, runtime } = self.nodes.remove(node);
         drop(runtime);
-        let runtime = open(&log);
+        let runtime = open(&log, node, fails);
         self.nodes.insert(node, World { log, runtime });
     }
 
@@ -313,12 +343,18 @@ impl Machine {
         }
         self.apply(&Op::Wait(61));
         let all = 0..self.nodes.len();
-        all.clone().for_each(|node| self.reopen(node, open));
+        all.clone().for_each(|node| self.reopen(node, None));
         self.apply(&Op::Together(all.map(|node| (node, Act::Expire)).collect()));
         assert!(self.end.is_some(), "the case never ended");
 
         let files: Vec<Vec<u8>> = self.nodes.iter().map(World::exported).collect();
-        assert!(files.iter().all(|file| *file == files[0]), "two nodes export two logs");
+        // The first line and the last have the time at which a node made the file.
+        let lines = |file: &[u8]| -> Vec<Vec<u8>> {
+            let lines: Vec<_> =
+                file.trim_ascii_end().split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            lines[1..lines.len() - 1].to_vec()
+        };
+        assert!(files.iter().all(|file| lines(file) == lines(&files[0])), "two nodes export two logs");
         let report = self.nodes[0].judged(&files[0]);
         assert_eq!((report.counts.resolutions, report.counts.cases_open), (report.counts.decisions, 0));
         let exported: Vec<Envelope> = files[0]
@@ -358,17 +394,23 @@ impl Entropy for Chance {
     }
 }
 
-fn options(log: &TestLog) -> Options {
-    Options { entropy: Arc::new(Chance), ..log.options() }
+/// How far the nodes' clocks are from the hour, in milliseconds.
+const OFF_MS: [i64; 2] = [2_500, -3_000];
+
+/// The clock of a node.
+struct Off(Arc<TestClock>, i64);
+
+impl Clock for Off {
+    fn now(&self) -> Timestamp {
+        self.0.now().checked_add_ms(self.1).unwrap()
+    }
 }
 
-fn open(log: &TestLog) -> Runtime {
-    Runtime::open(options(log)).unwrap()
-}
-
-/// A runtime whose log writer fails at `step`, once.
-fn failing(log: &TestLog, step: Step) -> Runtime {
-    let options = options(log);
+/// The runtime of a node, whose log writer fails at a step, once.
+fn open(log: &TestLog, node: usize, fails: Option<Step>) -> Runtime {
+    let clock = Arc::new(Off(Arc::clone(&log.clock), OFF_MS[node]));
+    let options = Options { entropy: Arc::new(Chance), clock, ..log.options() };
+    let Some(step) = fails else { return Runtime::open(options).unwrap() };
     let clock = Arc::clone(&options.clock);
     let mut store_options = chancery_store::Options::new(Arc::new(move || clock.now()));
     let armed = AtomicBool::new(true);
@@ -380,19 +422,23 @@ fn failing(log: &TestLog, step: Step) -> Runtime {
     Runtime::assemble(store, root, options).unwrap()
 }
 
-/// Runs `cases` random machines, each on the nodes and the case that `begin` gives.
-fn run(cases: u32, begin: impl Fn() -> (Vec<World>, String)) {
+/// Runs `cases` random machines, each on the nodes and the case that `begin` gives. It is told whether the machine
+/// before came to its end; one that did not may have left anything behind, and what comes after it is to fail by itself
+/// or not at all.
+fn run(cases: u32, begin: impl Fn(bool) -> (Vec<World>, String)) {
     let config = ProptestConfig {
         cases,
         max_shrink_iters: 200,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
+    let ended = Cell::new(true);
     let ran = TestRunner::new(config).run(&ops(), |ops| {
-        let (nodes, case) = begin();
+        let (nodes, case) = begin(ended.replace(false));
         let mut machine = Machine::new(nodes, case);
         ops.iter().for_each(|op| machine.apply(op));
         machine.finish();
+        ended.set(true);
         Ok(())
     });
     if let Err(error) = ran {
@@ -402,19 +448,32 @@ fn run(cases: u32, begin: impl Fn() -> (Vec<World>, String)) {
 
 #[test]
 fn a_case_has_one_end_and_loses_no_signature() {
-    run(16, || (vec![World::new()], "c-1".to_owned()));
+    run(16, |_| {
+        let World { log, runtime } = World::new();
+        drop(runtime);
+        (vec![World { runtime: open(&log, 0, None), log }], "c-1".to_owned())
+    });
 }
 
 /// Every machine is a case of one log: making a log takes longer than all that happens to a case.
 #[test]
 fn two_nodes_on_one_database_give_a_case_one_end() {
-    let Some(logs) = TestLog::on_postgres() else { return };
-    let logs = logs.map(Arc::new);
-    drop(World::of(Arc::clone(&logs[0])));
-    let number = Cell::new(0);
-    run(16, || {
+    let new = || {
+        let logs = TestLog::on_postgres()?.map(Arc::new);
+        drop(World::of(Arc::clone(&logs[0])));
+        Some(logs)
+    };
+    let Some(logs) = new() else { return };
+    let (logs, number) = (RefCell::new(logs), Cell::new(0));
+    run(16, |ended| {
+        if !ended {
+            *logs.borrow_mut() = new().unwrap();
+        }
         number.set(number.get() + 1);
-        let node = |log: &Arc<TestLog>| World { log: Arc::clone(log), runtime: open(log) };
-        (logs.iter().map(node).collect(), format!("c-{}", number.get()))
+        let node = |(node, log): (usize, &Arc<TestLog>)| World {
+            log: Arc::clone(log),
+            runtime: open(log, node, None),
+        };
+        (logs.borrow().iter().enumerate().map(node).collect(), format!("c-{}", number.get()))
     });
 }

@@ -35,6 +35,21 @@ fn words_that_steer_a_terminal_are_not_given_to_sign() {
 }
 
 #[test]
+fn nor_are_they_taken_from_who_writes_a_statement_by_hand() {
+    let world = World::new();
+    world.refer("c-1");
+    let before = world.runtime.records().head().unwrap().size;
+    for reason in ["seen\u{1b}[2K", "paid \u{202e}ton"] {
+        let envelope = world.signed("c-1", "ann", |it| it.reason = reason.to_owned());
+        let refused = world.submit("c-1", &envelope).unwrap_err();
+        assert_eq!((refused.code(), refused.whose()), ("override.statement", Cause::Caller), "{reason:?}");
+        assert!(refused.to_string().contains("steers a terminal"), "{refused}");
+    }
+    assert_eq!(world.runtime.records().head().unwrap().size, before, "something was logged");
+    world.submit("c-1", &world.signed("c-1", "ann", |it| it.reason = "Seen.\nTwice.".to_owned())).unwrap();
+}
+
+#[test]
 fn of_erased_signals_their_names_are_shown_and_the_others_with_their_values() {
     let world = World::new();
     world.refer("c-1");
