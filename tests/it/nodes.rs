@@ -176,6 +176,73 @@ fn an_auditors_role_reads_one_tenant_and_writes_nothing() {
     assert!(writes.contains("permission denied") || writes.contains("read-only"), "{writes}");
 }
 
+/// A server needs a role that owns nothing and can change no record.
+#[test]
+fn a_server_works_as_a_role_that_owns_no_tables() {
+    let Some([first, second]) = nodes() else { return };
+    let owner = database(first.path());
+    let name = owner.trim_start_matches("postgres:///").split('?').next().unwrap();
+    let role = format!("node_{name}");
+    postgres::as_superuser(&owner, &format!("CREATE ROLE {role} LOGIN"));
+    let grants = fs::read_to_string(repository().join("docs/node-role.sql")).unwrap();
+    let grants = grants.replace("chancery_node", &role);
+    postgres::as_superuser(&owner, &format!("SET ROLE chancery;\n{grants}"));
+    for home in [&first, &second] {
+        let file = home.path().join("chancery.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("user=chancery", &format!("user={role}"))).unwrap();
+    }
+
+    let server = Server::start(second.path());
+    let (status, _, answer) = post(&format!("{}/v1/decisions", server.url), &claim("one"));
+    assert_eq!(status, 201, "{answer}");
+    assert!(server.stop().success());
+    activate_next(first.path());
+    run(&mut chancery(first.path()), ["apikey", "create", "--principal", "p", "--role", "reader"]).expect(0);
+    // Incomplete, because a log for tests has no build.
+    run(&mut chancery(first.path()), ["verification", "backfill"]).expect(6);
+    verified(first.path(), 1);
+    let said = run(&mut chancery(first.path()), ["doctor"]);
+    assert!(said.out.contains("owns no tables"), "{}", said.out);
+
+    // It changes nothing, and cannot take away what refuses it.
+    let refused = |sql: &str| {
+        postgres::refused(&owner, &format!("SET ROLE {role}; SET chancery.tenant = 'acme'; {sql}"))
+    };
+    for sql in [
+        "UPDATE decisions SET outcome = 'approve'",
+        "DELETE FROM log_entries",
+        "DELETE FROM openings",
+        "TRUNCATE decisions",
+        "ALTER TABLE decisions DISABLE TRIGGER ALL",
+        "DROP TABLE decisions",
+        "ALTER TABLE decisions NO FORCE ROW LEVEL SECURITY",
+    ] {
+        let said = refused(sql);
+        assert!(
+            ["permission denied", "must be owner", "openings goes only"].iter().any(|why| said.contains(why)),
+            "{sql}: {said}"
+        );
+    }
+
+    // A step is missing: only the owner may apply it.
+    run(&mut chancery(first.path()), ["db", "status"]).expect(0);
+    let last = "2026-11-21-120000";
+    let undo = fs::read_to_string(repository().join(format!("migrations/postgres/{last}_leases/down.sql")));
+    let forget = format!(
+        "SET ROLE chancery; {} DELETE FROM __diesel_schema_migrations WHERE version = '20261121120000'",
+        undo.unwrap()
+    );
+    postgres::as_superuser(&owner, &forget);
+    run(&mut chancery(first.path()), ["db", "status"]).expect(6);
+    let refused = run(&mut chancery(first.path()), ["db", "migrate"]).expect(2);
+    assert!(refused.err.contains("the role that owns the tables"), "{}", refused.err);
+    run(&mut chancery(first.path()), ["override", "expire"]).expect(2);
+    let mut as_owner = chancery(first.path());
+    run(as_owner.env("CHANCERY_DATABASE", &owner), ["db", "migrate"]).expect(0);
+    run(&mut chancery(first.path()), ["db", "status"]).expect(0);
+}
+
 /// A node behind a balancer.
 struct Target {
     /// API and operator's port.

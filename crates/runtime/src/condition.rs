@@ -12,7 +12,7 @@ use chancery_core::digest::Digest;
 use chancery_core::ids::TenantId;
 use chancery_core::keyring::{Keyring, RootPub};
 use chancery_core::time::Timestamp;
-use chancery_store::{Finding, Location, Options, Store};
+use chancery_store::{Finding, Location, Options, SchemaStep, Store};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,6 +42,30 @@ impl Records {
     ) -> Result<Vec<Finding>, RecordsError> {
         let options = Options::new(Arc::new(move || clock.now()));
         Ok(Store::examine(database, tenant, &options)?)
+    }
+
+    /// The steps of the database's schema, and which it has.
+    ///
+    /// # Errors
+    /// [`RecordsError`] when it cannot be looked at.
+    pub fn schema(
+        database: &Location,
+        tenant: &TenantId,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Vec<SchemaStep>, RecordsError> {
+        Ok(Store::schema_at(database, tenant, &Options::new(Arc::new(move || clock.now())))?)
+    }
+
+    /// Brings the database's schema up to date. On PostgreSQL the role has to own the tables; servers go on meanwhile.
+    ///
+    /// # Errors
+    /// [`RecordsError`], for one where the role may not.
+    pub fn migrate(
+        database: &Location,
+        tenant: &TenantId,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(), RecordsError> {
+        Ok(Store::migrate_at(database, tenant, Options::new(Arc::new(move || clock.now())))?)
     }
 
     /// The keyring of the log, which leads to `root`.

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use chancery_store::Location;
 pub use chancery_store::{
     Activation, ConfirmationState, Cursor, DecisionFilter, DecisionRecord, DecisionSummary, Entry, Finding,
-    Grade, Head, Order, PublishedBundle, Settings, Stats, StatsRow, Store, StoreError, StoredCheckpoint,
-    measure,
+    Grade, Head, Order, PublishedBundle, SchemaStep, Settings, Stats, StatsRow, Store, StoreError,
+    StoredCheckpoint, measure,
 };
 
 /// Everything that can be read of a log.

@@ -18,10 +18,8 @@ use diesel_migrations::MigrationHarness as _;
 use crate::connection::{Purpose, establish, number, word};
 use crate::error::StoreError;
 use crate::location::Location;
-use crate::open::{
-    MIGRATIONS, Options, POSTGRES_MIGRATIONS, Store, check_identity, check_known, check_known_to_read,
-    inspect, must_be_there, must_be_writable,
-};
+use crate::migrate::{MIGRATIONS, SchemaStep, steps_of_file, steps_of_server};
+use crate::open::{Options, Store, check_identity, inspect, must_be_there, must_be_writable};
 use crate::postgres::{Postgres, PostgresUrl, check_durable, check_role};
 
 /// Older SQLite can lose what was committed when a write-ahead log is begun anew.
@@ -100,14 +98,13 @@ fn sqlite(path: &Path, options: &Options, findings: &mut Findings) -> Result<(),
     must_be_there(path)?;
     let mut connection = inspect(path, options.busy_timeout_ms)?;
     check_identity(&mut connection, path)?;
-    check_known(&mut connection, &MIGRATIONS)?;
+    let steps = steps_of_file(&mut connection)?;
     version(&mut connection, findings)?;
     file(path, options, findings)?;
     settings(path, options, &mut connection, findings)?;
     integrity(&mut connection, findings);
-    let applied = applied(&mut connection)?;
-    migrations(&MigrationSource::<Sqlite>::migrations(&MIGRATIONS), &applied, findings)?;
-    sqlite_schema(&mut connection, &applied, findings)
+    migrations(&steps, findings);
+    sqlite_schema(&mut connection, &steps, findings)
 }
 
 fn version(connection: &mut SqliteConnection, findings: &mut Findings) -> Result<(), StoreError> {
@@ -210,26 +207,14 @@ fn integrity(connection: &mut SqliteConnection, findings: &mut Findings) {
     findings.add("integrity", Grade::Broken, format!("the file is damaged: {found}"), mend);
 }
 
-/// A migration's version, as diesel writes it into its table.
-type Versions = Vec<String>;
-
-fn migrations<DB: diesel::backend::Backend>(
-    known: &diesel::migration::Result<Vec<Box<dyn diesel::migration::Migration<DB>>>>,
-    applied: &Versions,
-    findings: &mut Findings,
-) -> Result<(), StoreError> {
-    let known = known.as_ref().map_err(|error| StoreError::Database {
-        doing: "read the migrations",
-        source: error.to_string().into(),
-    })?;
-    let pending = known.iter().filter(|one| !applied.contains(&one.name().version().to_string())).count();
+fn migrations(steps: &[SchemaStep], findings: &mut Findings) {
+    let pending = steps.iter().filter(|step| !step.applied).count();
     if pending == 0 {
-        findings.fine("migrations", format!("all {} are applied", known.len()));
+        findings.fine("migrations", format!("all {} are applied", steps.len()));
     } else {
-        let mend = "start `chancery serve`: it applies them";
+        let mend = "run `chancery db migrate`; `chancery serve` applies them as well";
         findings.add("migrations", Grade::Doubtful, format!("{pending} are not applied yet"), mend);
     }
-    Ok(())
 }
 
 #[derive(QueryableByName)]
@@ -238,7 +223,11 @@ struct Name {
     value: String,
 }
 
-fn names<'query, C>(connection: &mut C, doing: &'static str, sql: &'query str) -> Result<Versions, StoreError>
+fn names<'query, C>(
+    connection: &mut C,
+    doing: &'static str,
+    sql: &'query str,
+) -> Result<Vec<String>, StoreError>
 where
     C: diesel::Connection,
     diesel::query_builder::SqlQuery: diesel::query_dsl::LoadQuery<'query, C, Name>,
@@ -246,12 +235,6 @@ where
     let rows: Vec<Name> =
         diesel::sql_query(sql).load(connection).map_err(|error| StoreError::database(doing, error))?;
     Ok(rows.into_iter().map(|row| row.value).collect())
-}
-
-const APPLIED: &str = "SELECT version AS value FROM __diesel_schema_migrations ORDER BY version";
-
-fn applied(connection: &mut SqliteConnection) -> Result<Versions, StoreError> {
-    names(connection, "read the applied migrations", APPLIED)
 }
 
 #[derive(QueryableByName)]
@@ -275,7 +258,7 @@ fn objects(connection: &mut SqliteConnection) -> Result<BTreeMap<(String, String
 }
 
 /// The schema that the same migrations make in an empty database.
-fn as_made(applied: &Versions) -> Result<BTreeMap<(String, String), String>, StoreError> {
+fn as_made(steps: &[SchemaStep]) -> Result<BTreeMap<(String, String), String>, StoreError> {
     let doing = "make the schema to compare with";
     let mut empty = SqliteConnection::establish(":memory:")
         .map_err(|error| StoreError::Database { doing, source: Box::new(error) })?;
@@ -283,7 +266,7 @@ fn as_made(applied: &Versions) -> Result<BTreeMap<(String, String), String>, Sto
     let known = MigrationSource::<Sqlite>::migrations(&MIGRATIONS).map_err(failed)?;
     // Makes diesel's own table.
     empty.applied_migrations().map_err(failed)?;
-    for migration in known.iter().filter(|one| applied.contains(&one.name().version().to_string())) {
+    for (migration, _) in known.iter().zip(steps).filter(|(_, step)| step.applied) {
         empty.run_migration(migration.as_ref()).map_err(failed)?;
     }
     objects(&mut empty)
@@ -291,10 +274,10 @@ fn as_made(applied: &Versions) -> Result<BTreeMap<(String, String), String>, Sto
 
 fn sqlite_schema(
     connection: &mut SqliteConnection,
-    applied: &Versions,
+    steps: &[SchemaStep],
     findings: &mut Findings,
 ) -> Result<(), StoreError> {
-    let (expected, found) = (as_made(applied)?, objects(connection)?);
+    let (expected, found) = (as_made(steps)?, objects(connection)?);
     let before = findings.0.len();
     let restore = "somebody has changed the database: see what `chancery fsck --full` finds, and go on with a copy from \
                    before that; docs/runbook.md, \"What fsck says\"";
@@ -329,7 +312,7 @@ fn postgres(
     findings: &mut Findings,
 ) -> Result<(), StoreError> {
     let mut connection = url.connect(tenant, Purpose::Read, options.busy_timeout_ms)?;
-    check_known_to_read(&mut connection)?;
+    let steps = steps_of_server(&mut connection)?;
     server(&mut connection, findings)?;
     match check_durable(&mut connection) {
         Ok(()) => {
@@ -341,8 +324,7 @@ fn postgres(
         }
     }
     role(&mut connection, findings)?;
-    let applied = names(&mut connection, "read the applied migrations", APPLIED)?;
-    migrations(&MigrationSource::<diesel::pg::Pg>::migrations(&POSTGRES_MIGRATIONS), &applied, findings)?;
+    migrations(&steps, findings);
     row_security(&mut connection, findings)?;
     triggers(&mut connection, findings)
 }

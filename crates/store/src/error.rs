@@ -149,6 +149,18 @@ pub enum StoreError {
         /// The newest migration that the file has and this program does not know.
         migration: String,
     },
+    /// The database lacks a migration, and this role may not apply it.
+    #[error(
+        "the database lacks the migration `{migration}`, and this role may not apply it: run `chancery db migrate` as \
+         the role that owns the tables"
+    )]
+    Older {
+        /// The first migration that is missing.
+        migration: String,
+        /// What the server said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
     /// The path cannot be given to SQLite.
     #[error("the path `{path}` is not UTF-8", path = path.display())]
     Path {
@@ -202,6 +214,7 @@ impl StoreError {
             | Self::WhichTenant
             | Self::Foreign { .. }
             | Self::Newer { .. }
+            | Self::Older { .. }
             | Self::Path { .. }
             | Self::TooLarge { .. }
             | Self::Cursor { .. }

@@ -34,6 +34,7 @@ mod lease;
 mod location;
 mod lock;
 pub mod measure;
+mod migrate;
 mod open;
 mod postgres;
 mod read;
@@ -63,6 +64,7 @@ pub use self::entry::{
 pub use self::error::{Class, StoreError};
 pub use self::hook::{OnStep, Step, StepHook};
 pub use self::location::Location;
+pub use self::migrate::SchemaStep;
 pub use self::open::{Clock, Options, Settings, Store};
 pub use self::postgres::{PostgresUrl, PostgresUrlError};
 pub use self::read::{

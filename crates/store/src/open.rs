@@ -2,16 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chancery_core::ids::TenantId;
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
-use diesel::backend::Backend;
-use diesel::connection::SimpleConnection as _;
-use diesel::migration::MigrationSource;
 use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, SqliteConnection};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tokio::sync::watch;
 
 use crate::checkpointer::Checkpointer;
@@ -22,19 +19,14 @@ use crate::error::StoreError;
 use crate::hook::StepHook;
 use crate::location::Location;
 use crate::lock::Lock;
-use crate::postgres::{Postgres, PostgresUrl};
+use crate::migrate::{migrate, migrated, steps_of_file, steps_of_server};
+use crate::postgres::PostgresUrl;
 use crate::read::{Head, Reader};
 use crate::reject::SubmitError;
 use crate::schema::{log_head, settings};
 use crate::snapshot::Snapshot;
 use crate::value::{from_word, parse};
 use crate::writer::{Expected, Ticket, Writer};
-
-/// The schema, in the order of the folders' names.
-pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
-
-/// The same for PostgreSQL, under the same names.
-pub(crate) const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 
 /// The page size of a new file: a statement of some KiB fits into a page with others, and twice SQLite's default
 /// halves the writes of a commit.
@@ -109,6 +101,8 @@ pub struct Store {
     pool: Pool,
     settings: Settings,
     source: Source,
+    /// No override case of a decision before this index is open: [`Store::first_open_case`].
+    pub(crate) open_from: AtomicU64,
     _lock: Option<Lock>,
 }
 
@@ -135,7 +129,7 @@ impl Store {
         )?;
         use_wal(&mut connection)?;
         limit(&mut connection, &options)?;
-        migrate(&mut connection, MIGRATIONS)?;
+        migrate(&mut connection)?;
         let mut connection = Connection::Sqlite(connection);
         if read_settings(&mut connection, None)?.is_some() {
             return Err(StoreError::AlreadyInitialised { store: path.display().to_string() });
@@ -158,7 +152,7 @@ impl Store {
         let lock = Lock::take(path)?;
         let source = Source::Sqlite(path.to_owned());
         let mut connection = open_file_for_writing(path, &options)?;
-        migrate(&mut connection, MIGRATIONS)?;
+        migrate(&mut connection)?;
         Self::start(source, Connection::Sqlite(connection), options, Some(lock))
     }
 
@@ -224,14 +218,11 @@ impl Store {
                 must_be_writable(path)?;
                 let mut found = inspect(path, options.busy_timeout_ms)?;
                 check_identity(&mut found, path)?;
-                check_known(&mut found, &MIGRATIONS)?;
+                let steps = steps_of_file(&mut found)?;
                 let mut connection = open_file_for_writing(path, options)?;
-                let is_older = connection
-                    .has_pending_migration(MIGRATIONS)
-                    .map_err(|source| StoreError::Database { doing: "read the applied migrations", source })?;
-                if is_older {
+                if steps.iter().any(|step| !step.applied) {
                     let _lock = Lock::take(path)?;
-                    migrate(&mut connection, MIGRATIONS)?;
+                    migrate(&mut connection)?;
                 }
                 (Source::Sqlite(path.clone()), Connection::Sqlite(connection))
             }
@@ -282,7 +273,7 @@ impl Store {
         must_be_there(path)?;
         let mut connection = inspect(path, options.busy_timeout_ms)?;
         check_identity(&mut connection, path)?;
-        check_known(&mut connection, &MIGRATIONS)?;
+        steps_of_file(&mut connection)?;
         Self::reading(Source::Sqlite(path.to_owned()), &mut Connection::Sqlite(connection), options)
     }
 
@@ -296,7 +287,7 @@ impl Store {
         options: &Options,
     ) -> Result<Self, StoreError> {
         let mut connection = url.connect(tenant, Purpose::Read, options.busy_timeout_ms)?;
-        check_known_to_read(&mut connection)?;
+        steps_of_server(&mut connection)?;
         let source = Source::Postgres(Box::new(url.clone()), tenant.clone());
         Self::reading(source, &mut Connection::Postgres(Box::new(connection)), options)
     }
@@ -304,7 +295,16 @@ impl Store {
     fn reading(source: Source, connection: &mut Connection, options: &Options) -> Result<Self, StoreError> {
         let settings = settings_of(connection, &source)?;
         let pool = Pool::new(source.clone(), options.read_connections, options.busy_timeout_ms);
-        Ok(Self { writer: None, beside: None, _checkpointer: None, pool, settings, source, _lock: None })
+        Ok(Self {
+            writer: None,
+            beside: None,
+            _checkpointer: None,
+            pool,
+            settings,
+            source,
+            open_from: AtomicU64::new(0),
+            _lock: None,
+        })
     }
 
     fn start(
@@ -329,6 +329,7 @@ impl Store {
             pool,
             settings,
             source,
+            open_from: AtomicU64::new(0),
             _lock: lock,
         })
     }
@@ -463,22 +464,6 @@ impl Store {
     }
 }
 
-/// A connection for writing to a database that has the newest schema.
-fn migrated(url: &PostgresUrl, tenant: &TenantId, options: &Options) -> Result<Connection, StoreError> {
-    let mut connection = url.connect(tenant, Purpose::Write, options.busy_timeout_ms)?;
-    // One process migrates, the others wait and find it done.
-    let lock = format!("SELECT pg_advisory_lock({APPLICATION_ID})");
-    let unlock = format!("SELECT pg_advisory_unlock({APPLICATION_ID})");
-    let run = |connection: &mut Postgres, sql: &str| {
-        connection.batch_execute(sql).map_err(|error| StoreError::database("wait for a migration", error))
-    };
-    run(&mut connection, &lock)?;
-    let done = migrate(&mut connection, POSTGRES_MIGRATIONS);
-    run(&mut connection, &unlock)?;
-    done?;
-    Ok(Connection::Postgres(Box::new(connection)))
-}
-
 pub(crate) fn must_be_there(path: &Path) -> Result<(), StoreError> {
     match fs::metadata(path) {
         Ok(_) => Ok(()),
@@ -570,67 +555,6 @@ fn limit(connection: &mut SqliteConnection, options: &Options) -> Result<(), Sto
         pragmas.push_str(&format!("PRAGMA max_page_count={pages};"));
     }
     connection::execute(connection, "limit the files", &pragmas)
-}
-
-/// Refuses a store that a newer program has changed.
-pub(crate) fn check_known<DB: Backend>(
-    connection: &mut impl MigrationHarness<DB>,
-    migrations: &EmbeddedMigrations,
-) -> Result<(), StoreError>
-where
-    EmbeddedMigrations: MigrationSource<DB>,
-{
-    let known = MigrationSource::<DB>::migrations(migrations)
-        .map_err(|source| StoreError::Database { doing: "read the migrations", source })?;
-    let applied = connection
-        .applied_migrations()
-        .map_err(|source| StoreError::Database { doing: "read the applied migrations", source })?;
-    let unknown =
-        applied.iter().find(|version| !known.iter().any(|migration| migration.name().version() == **version));
-    match unknown {
-        Some(version) => Err(StoreError::Newer { migration: version.to_string() }),
-        None => Ok(()),
-    }
-}
-
-/// The same for a connection that may not write, not even the table of migrations that diesel makes where there is none.
-pub(crate) fn check_known_to_read(connection: &mut Postgres) -> Result<(), StoreError> {
-    #[derive(diesel::QueryableByName)]
-    struct Applied {
-        #[diesel(sql_type = diesel::sql_types::Text)]
-        version: String,
-    }
-    let doing = "read the applied migrations";
-    let applied: Vec<Applied> = diesel::RunQueryDsl::load(
-        diesel::sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version"),
-        connection,
-    )
-    .map_err(|error| StoreError::database(doing, error))?;
-    let known = MigrationSource::<diesel::pg::Pg>::migrations(&POSTGRES_MIGRATIONS)
-        .map_err(|source| StoreError::Database { doing, source })?;
-    let unknown = applied.into_iter().find(|applied| {
-        !known.iter().any(|migration| migration.name().version().to_string() == applied.version)
-    });
-    match unknown {
-        Some(applied) => Err(StoreError::Newer { migration: applied.version }),
-        None => Ok(()),
-    }
-}
-
-fn migrate<DB: Backend>(
-    connection: &mut impl MigrationHarness<DB>,
-    migrations: EmbeddedMigrations,
-) -> Result<(), StoreError>
-where
-    EmbeddedMigrations: MigrationSource<DB>,
-{
-    check_known(connection, &migrations)?;
-    connection.run_pending_migrations(migrations).map_err(|source| {
-        // A full disk or a read-only file is told apart here as well; the migration's own error only wraps it.
-        StoreError::from_message(&source.to_string())
-            .unwrap_or(StoreError::Database { doing: "migrate the schema", source })
-    })?;
-    Ok(())
 }
 
 fn settings_of(connection: &mut Connection, source: &Source) -> Result<Settings, StoreError> {

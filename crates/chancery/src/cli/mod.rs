@@ -6,6 +6,7 @@ mod build;
 mod bundle;
 mod completions;
 mod custody;
+mod db;
 mod decide;
 mod decision;
 mod demo;
@@ -133,6 +134,9 @@ enum Command {
     /// Look at the log: head, checkpoint, proofs.
     #[command(subcommand)]
     Log(log::Command),
+    /// The schema of the database.
+    #[command(subcommand)]
+    Db(db::Command),
     /// Check the store against its log and its last checkpoint.
     Fsck(fsck::Arguments),
     /// Show the configuration.
@@ -216,6 +220,7 @@ fn run(arguments: Arguments, edge: &Edge) -> Result<Exit, Failure> {
         Command::SecurityEvents(command) => security_events::run(command, &home),
         Command::Trust(command) => trust::run(command, &home),
         Command::Log(command) => log::run(command, &home),
+        Command::Db(command) => db::run(&command, &home),
         Command::Fsck(command) => fsck::run(command, &home),
         Command::Config(command) => settings::run(command, &home),
         Command::Completions(command) => completions::completions(command, Arguments::command(), output),
