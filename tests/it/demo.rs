@@ -1,6 +1,7 @@
 //! The README's first command.
 
 use chancery_tests::program::{path, run};
+use chancery_tests::server::Server;
 use std::process::Command;
 
 #[test]
@@ -46,4 +47,13 @@ fn a_kept_demo_can_be_gone_on_with() {
         assert_eq!(row("resolution_status"), ["approved", "approved"]);
     }
     run(Command::new(path("chancery")).current_dir(&kept).env_clear(), ["fsck", "--full"]).expect(0);
+    // The two commands that the demo ends with work there.
+    let server = Server::start_with(&kept, &mut |command| {
+        command.env_remove("CHANCERY_PASSWORD");
+    });
+    let shown: serde_json::Value =
+        serde_json::from_str(&crate::http::get(&format!("{}/v1/decisions/claim-demo-3", server.url)).1)
+            .unwrap();
+    assert_eq!(shown["decision"], "deny");
+    assert!(server.stop().success());
 }

@@ -135,7 +135,7 @@ impl Story<'_> {
 
     /// Whatever release the program belongs to: nobody enrolled its builder's key here, and a trial needs none.
     fn without_build(&self) -> Result<(), Failure> {
-        let line = "# A trial decides without a build: there is no such folder.\nbuild = \"no-build\"\n";
+        let line = "# A trial decides without a build.\nbuild = \"none\"\n";
         let config = &self.home.config;
         let append = || fs::OpenOptions::new().append(true).open(config)?.write_all(line.as_bytes());
         append().map_err(|error| failed("write", config, &error))
