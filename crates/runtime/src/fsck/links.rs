@@ -6,10 +6,11 @@
 //! ```
 
 use super::{Check, FsckReport};
+use chancery_core::ids::ExecutionId;
 use chancery_core::log::Kind;
 use chancery_core::statement::{CheckResult, Statement, Verification};
-use chancery_store::{Entry, StoreError, VerificationRow};
-use std::collections::BTreeMap;
+use chancery_store::{Entry, StoreError, Unverified, VerificationRow};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 impl Check<'_> {
@@ -28,12 +29,21 @@ impl Check<'_> {
             }
             Err(error) => return Err(error),
         };
-        for entry in entries.iter().filter(|entry| entry.kind == Kind::Verification) {
+        let verifications = entries.iter().filter(|entry| entry.kind == Kind::Verification);
+        let verifications: Vec<_> = verifications
+            .map(|entry| (entry, Statement::<Verification>::parse_unverified(&entry.payload)))
+            .collect();
+        let about = verifications.iter().filter_map(|(_, statement)| statement.as_ref().ok());
+        let decisions =
+            self.decisions_of(about.map(|statement| &statement.predicate.execution_id), report)?;
+        for (entry, statement) in verifications {
             report.verifications += 1;
             let row = rows.remove(&entry.index);
-            match Statement::<Verification>::parse_unverified(&entry.payload) {
+            match statement {
                 Ok(statement) => {
-                    self.decision_of(entry, &statement, report)?;
+                    if let Some(decisions) = &decisions {
+                        leads(entry, &statement, decisions, report);
+                    }
                     match row {
                         Some(row) => differences(&row, entry, &statement.predicate, report),
                         None => {
@@ -50,35 +60,45 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The decision that a verification is about.
-    fn decision_of(
+    /// The decisions that the verifications of a page are about, by their ids; none where one of them cannot be read. That
+    /// payloads hash to their record ids is seen where their own entries are read.
+    fn decisions_of<'a>(
         &self,
-        entry: &Entry,
-        statement: &Statement<Verification>,
+        ids: impl Iterator<Item = &'a ExecutionId>,
         report: &mut FsckReport,
-    ) -> Result<(), StoreError> {
-        let id = &statement.predicate.execution_id;
-        let decision = match self.snapshot.read(|reader| reader.decision(id)) {
-            Ok(decision) => decision,
+    ) -> Result<Option<HashMap<ExecutionId, Unverified>>, StoreError> {
+        let ids: BTreeSet<_> = ids.cloned().collect();
+        let ids: Vec<_> = ids.into_iter().collect();
+        match self.snapshot.read(|reader| reader.to_verify(&ids)) {
+            Ok(rows) => Ok(Some(rows.into_iter().map(|row| (row.execution_id.clone(), row)).collect())),
             Err(error) if matches!(error, StoreError::Corrupt { .. }) => {
-                report.failed(entry.index, "the decision that was verified", &error);
-                return Ok(());
+                report.failed(None, "a decision that was verified", &error);
+                Ok(None)
             }
-            Err(error) => return Err(error),
-        };
-        let Some(decision) = decision else {
-            report.problem(entry.index, format!("an orphan: it verifies `{id}`, which was never decided"));
-            return Ok(());
-        };
-        let same = statement.decision() == Some(decision.entry.record_id)
-            && statement.predicate.execution_fingerprint == decision.summary.fingerprint;
-        if !same || decision.summary.index >= entry.index {
-            report.problem(
-                entry.index,
-                format!("an orphan: what it verifies is not the decision `{id}` of this log"),
-            );
+            Err(error) => Err(error),
         }
-        Ok(())
+    }
+}
+
+/// Whether a verification leads to its decision.
+fn leads(
+    entry: &Entry,
+    statement: &Statement<Verification>,
+    decisions: &HashMap<ExecutionId, Unverified>,
+    report: &mut FsckReport,
+) {
+    let id = &statement.predicate.execution_id;
+    let Some(decision) = decisions.get(id) else {
+        report.problem(entry.index, format!("an orphan: it verifies `{id}`, which was never decided"));
+        return;
+    };
+    let same = statement.decision() == Some(decision.record_id)
+        && statement.predicate.execution_fingerprint == decision.fingerprint;
+    if !same || decision.index >= entry.index {
+        report.problem(
+            entry.index,
+            format!("an orphan: what it verifies is not the decision `{id}` of this log"),
+        );
     }
 }
 
