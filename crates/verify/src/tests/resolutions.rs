@@ -169,14 +169,16 @@ fn a_case_that_approvers_ended_has_its_resolution() {
         world
     };
     let (ann, bob, eve) = (("ann", Approve), ("bob", Approve), ("eve", Reject));
-    for answers in [&[ann, bob] as &[_], &[eve], &[ann, eve], &[("eve", Deny), ann, bob]] {
+    let ended: [&[_]; 4] = [&[ann, bob], &[eve], &[ann, eve], &[("eve", Deny), ann, bob]];
+    for answers in ended {
         for seconds in [0, 60] {
             assert_fails(&open(answers, seconds, 10), RESOLUTION);
         }
     }
     // Two that agree, and one of them may have lapsed before the other was there: nobody can tell.
     assert_verified(&open(&[ann, bob], -1, 10));
-    for answers in [&[] as &[_], &[ann], &[ann, ("bob", Deny)]] {
+    let waits: [&[_]; 3] = [&[], &[ann], &[ann, ("bob", Deny)]];
+    for answers in waits {
         for (after, overdue) in [(10, 0), (3_500, 0), (3_600, 1), (100_000, 1)] {
             let world = open(answers, 0, after);
             let report = judge(&world.export(), Some(&world.root_pub()), &Ask::default());
