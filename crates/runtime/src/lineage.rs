@@ -10,16 +10,24 @@
 
 use crate::answer::AnswerPolicy;
 use crate::records::{Current, ListedDecision, Records, RecordsError};
-use chancery_core::digest::{Fingerprint, LeafHash, RecordId, RootHash};
+use chancery_core::digest::{Digest, Fingerprint, LeafHash, RecordId, RootHash};
 use chancery_core::dsse::Envelope;
-use chancery_core::ids::ExecutionId;
+use chancery_core::ids::{ExecutionId, PolicyId};
 use chancery_core::log::Kind;
 use chancery_core::time::Timestamp;
-use chancery_store::{Cursor, DecisionFilter, Entry, Order, Reader, StoreError, StoredCheckpoint};
+use chancery_store::{
+    Activation, Cursor, DecisionFilter, DecisionSummary, Entry, Order, Reader, StoreError, StoredCheckpoint,
+};
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The most executions of a page.
 pub const LINEAGES_MAX: u32 = 100;
+
+/// The most verifications that are shown of one execution, and of each in a page: anybody may verify as often as they want.
+pub const VERIFICATIONS_MAX: u32 = 1_000;
+/// See [`VERIFICATIONS_MAX`].
+pub const PAGE_VERIFICATIONS_MAX: u32 = 20;
 
 /// Everything about one execution.
 #[derive(Clone, Debug, Serialize)]
@@ -38,8 +46,10 @@ pub struct Lineage {
     pub resolution: Option<Record>,
     /// What was really done.
     pub confirmation: Option<Record>,
-    /// Every recorded check of it, in order.
+    /// The recorded checks of it, in order: the newest [`VERIFICATIONS_MAX`], in a page [`PAGE_VERIFICATIONS_MAX`].
     pub verifications: Vec<Record>,
+    /// How many older ones there are; the list of verifications has all.
+    pub verifications_left_out: u64,
     /// Erasures of its signals, in order.
     pub erasures: Vec<Record>,
     /// The bundle that decided.
@@ -121,10 +131,7 @@ impl Records {
         let (limit, origin) = (limit.clamp(1, LINEAGES_MAX), &self.settings().log_origin);
         let list = self.store.read(|reader| {
             let page = reader.decisions(&filter, Order::OldestFirst, after, limit)?;
-            let mut items = Vec::with_capacity(page.items.len());
-            for summary in page.items {
-                items.extend(read(reader, &summary.execution_id, origin)?);
-            }
+            let items = read(reader, page.items, PAGE_VERIFICATIONS_MAX, origin)?;
             Ok(LineageList { items, next: page.next.map(|cursor| cursor.to_string()) })
         })?;
         Ok(list)
@@ -136,75 +143,84 @@ impl Records {
     /// [`RecordsError`].
     pub fn lineage(&self, execution_id: &ExecutionId) -> Result<Option<Lineage>, RecordsError> {
         let origin = &self.settings().log_origin;
-        Ok(self.store.read(|reader| read(reader, execution_id, origin))?)
+        let filter =
+            DecisionFilter { execution_ids: vec![execution_id.clone()], ..DecisionFilter::default() };
+        Ok(self.store.read(|reader| {
+            let page = reader.decisions(&filter, Order::OldestFirst, None, 1)?;
+            Ok(read(reader, page.items, VERIFICATIONS_MAX, origin)?.pop())
+        })?)
     }
 }
 
-fn read(
-    reader: &mut Reader<'_>,
-    execution_id: &ExecutionId,
-    origin: &str,
-) -> Result<Option<Lineage>, StoreError> {
-    let Some(decision) = reader.decision(execution_id)? else { return Ok(None) };
-    let summary = decision.summary;
-    let checkpoint = reader.checkpoint_newest()?;
-    let mut about = reader.entries_about(execution_id)?;
-    about.retain(|entry| entry.kind != Kind::Decision);
-    let activation = reader
-        .activations(Some(&summary.policy_id))?
-        .into_iter()
-        .rfind(|activation| activation.index < summary.index)
-        .map(|activation| reader.entry(activation.index))
-        .transpose()?
-        .flatten();
-    let build = match &summary.build_identity {
-        Some(payload) => match reader.build_identity(payload)? {
-            Some(build) => reader.entry(build.index)?,
-            None => None,
-        },
-        None => None,
-    };
-    let mut record = |entry: Entry| record(reader, entry, checkpoint.as_ref());
-    let mut of_kind = |kind: Kind| {
-        let entries = about.extract_if(.., |entry| entry.kind == kind).collect::<Vec<_>>();
-        entries.into_iter().map(&mut record).collect::<Result<Vec<_>, _>>()
-    };
-    let (overrides, mut resolutions) = (of_kind(Kind::Override)?, of_kind(Kind::Resolution)?);
-    let (verifications, mut confirmations) = (of_kind(Kind::Verification)?, of_kind(Kind::Confirmation)?);
-    let erasures = of_kind(Kind::Erasure)?;
-    let activation = activation.map(&mut record).transpose()?;
-    let build = build.map(&mut record).transpose()?;
-    let decision = record(decision.entry)?;
-    let listed = ListedDecision::from(summary);
-    Ok(Some(Lineage {
-        execution_id: listed.execution_id,
-        execution_fingerprint: listed.execution_fingerprint,
-        current: listed.current,
-        decision,
-        overrides,
-        resolution: resolutions.pop(),
-        confirmation: confirmations.pop(),
-        verifications,
-        erasures,
-        policy: PolicyLineage { bundle: listed.policy, activation },
-        build,
-        log: LogLineage {
-            origin: origin.to_owned(),
-            size: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size),
-            checkpoint: checkpoint.map(|checkpoint| checkpoint.note),
-        },
-    }))
+/// Where the records of one execution are.
+struct Places {
+    about: Vec<u64>,
+    verifications_left_out: u64,
+    activation: Option<u64>,
+    build: Option<u64>,
 }
 
-fn record(
+/// The lineages of some decisions. What they share (checkpoint, activations, builds) is read once, and the proofs come from
+/// one walk over the tree.
+fn read(
     reader: &mut Reader<'_>,
-    entry: Entry,
+    decisions: Vec<DecisionSummary>,
+    verifications_max: u32,
+    origin: &str,
+) -> Result<Vec<Lineage>, StoreError> {
+    let checkpoint = reader.checkpoint_newest()?;
+    let mut activations: HashMap<PolicyId, Vec<Activation>> = HashMap::new();
+    let mut builds: HashMap<Digest, Option<u64>> = HashMap::new();
+    let mut places = Vec::with_capacity(decisions.len());
+    for summary in &decisions {
+        let policy = &summary.policy_id;
+        if !activations.contains_key(policy) {
+            activations.insert(policy.clone(), reader.activations(Some(policy))?);
+        }
+        let activation = activations
+            .get(policy)
+            .and_then(|all| all.iter().rfind(|activation| activation.index < summary.index));
+        if let Some(payload) = summary.build_identity.filter(|payload| !builds.contains_key(payload)) {
+            builds.insert(payload, reader.build_identity(&payload)?.map(|build| build.index));
+        }
+        let build = summary.build_identity.and_then(|payload| builds.get(&payload).copied().flatten());
+        places.push(Places {
+            about: reader.indexes_about(&summary.execution_id, Some(verifications_max))?,
+            verifications_left_out: reader
+                .count_verifications(&summary.execution_id)?
+                .saturating_sub(verifications_max.into()),
+            activation: activation.map(|activation| activation.index),
+            build,
+        });
+    }
+    let records = records(reader, &places, checkpoint.as_ref())?;
+    decisions
+        .into_iter()
+        .zip(places)
+        .map(|(summary, places)| lineage(summary, places, &records, checkpoint.as_ref(), origin))
+        .collect()
+}
+
+/// Everything that these places name, each read and proved once.
+fn records(
+    reader: &mut Reader<'_>,
+    places: &[Places],
     checkpoint: Option<&StoredCheckpoint>,
-) -> Result<Record, StoreError> {
-    let covering = checkpoint.filter(|checkpoint| entry.index < checkpoint.size);
-    let proof =
-        covering.map(|checkpoint| reader.inclusion_proof(entry.index, checkpoint.size)).transpose()?;
-    Ok(Record {
+) -> Result<BTreeMap<u64, Record>, StoreError> {
+    let named =
+        |places: &Places| places.about.iter().copied().chain(places.activation).chain(places.build).collect();
+    let indexes: BTreeSet<u64> = places.iter().flat_map(|places| -> Vec<u64> { named(places) }).collect();
+    let indexes: Vec<u64> = indexes.into_iter().collect();
+    let size = checkpoint.map_or(0, |checkpoint| checkpoint.size);
+    let covered: Vec<u64> = indexes.iter().copied().filter(|index| *index < size).collect();
+    let proofs = if covered.is_empty() { Vec::new() } else { reader.inclusion_proofs(&covered, size)? };
+    let mut proofs: HashMap<u64, Vec<RootHash>> = covered.into_iter().zip(proofs).collect();
+    let entries = reader.entries_at(&indexes)?;
+    Ok(entries.into_iter().map(|entry| (entry.index, record(entry, &mut proofs))).collect())
+}
+
+fn record(entry: Entry, proofs: &mut HashMap<u64, Vec<RootHash>>) -> Record {
+    Record {
         kind: entry.kind,
         index: entry.index,
         record_id: entry.record_id,
@@ -213,8 +229,44 @@ fn record(
         recorded_at: entry.recorded_at,
         // Bytes that hash to their record id were JSON when they were signed.
         statement: serde_json::from_slice(&entry.payload).unwrap_or_default(),
+        proof: proofs.remove(&entry.index),
         attestation: entry.into_envelope(),
-        proof,
+    }
+}
+
+fn lineage(
+    summary: DecisionSummary,
+    places: Places,
+    records: &BTreeMap<u64, Record>,
+    checkpoint: Option<&StoredCheckpoint>,
+    origin: &str,
+) -> Result<Lineage, StoreError> {
+    let at = |index: u64| records.get(&index).cloned();
+    let of_kind = |kind: Kind| -> Vec<Record> {
+        let own = places.about.iter().filter_map(|index| records.get(index));
+        own.filter(|record| record.kind == kind).cloned().collect()
+    };
+    let decision =
+        at(summary.index).ok_or(StoreError::OutOfRange { asked: summary.index, size: summary.index })?;
+    let listed = ListedDecision::from(summary);
+    Ok(Lineage {
+        execution_id: listed.execution_id,
+        execution_fingerprint: listed.execution_fingerprint,
+        current: listed.current,
+        decision,
+        overrides: of_kind(Kind::Override),
+        resolution: of_kind(Kind::Resolution).pop(),
+        confirmation: of_kind(Kind::Confirmation).pop(),
+        verifications: of_kind(Kind::Verification),
+        verifications_left_out: places.verifications_left_out,
+        erasures: of_kind(Kind::Erasure),
+        policy: PolicyLineage { bundle: listed.policy, activation: places.activation.and_then(at) },
+        build: places.build.and_then(at),
+        log: LogLineage {
+            origin: origin.to_owned(),
+            size: checkpoint.map_or(0, |checkpoint| checkpoint.size),
+            checkpoint: checkpoint.map(|checkpoint| checkpoint.note.clone()),
+        },
     })
 }
 
@@ -260,7 +312,7 @@ mod tests {
             let proof = record.proof.as_ref().unwrap();
             verify_inclusion(&record.leaf_hash, record.index, lineage.log.size, proof, &root).unwrap();
         }
-        assert_eq!(lineage.verifications.len(), 1);
+        assert_eq!((lineage.verifications.len(), lineage.verifications_left_out), (1, 0));
         assert!(lineage.overrides.is_empty() && lineage.resolution.is_none() && lineage.erasures.is_empty());
         assert!(lineage.build.is_none());
         // The other one on the same inputs has the same fingerprint, and a lineage of its own.
@@ -294,6 +346,28 @@ mod tests {
         let nobody = Fingerprint::from_bytes([0; 32]);
         assert!(records.lineages(&nobody, None, 2).unwrap().items.is_empty());
         assert!(records.lineages(&fingerprint, Some("c-1"), 2).is_err());
+    }
+
+    #[test]
+    fn of_many_verifications_a_page_shows_the_newest_and_says_how_many_are_older() {
+        let log = TestLog::new();
+        let runtime = log.open();
+        let fingerprint =
+            runtime.execute_blocking(&caller(), &request("e-1", "1", "0.1")).unwrap().execution_fingerprint;
+        let id: ExecutionId = "e-1".parse().unwrap();
+        let mut newest = 0;
+        for _ in 0..PAGE_VERIFICATIONS_MAX + 3 {
+            log.clock.advance_ms(1);
+            newest = runtime.verify_recorded(std::slice::from_ref(&id)).unwrap()[0].index;
+        }
+        let records = runtime.records();
+        let page = records.lineages(&fingerprint, None, 1).unwrap().items.pop().unwrap();
+        let shown = (page.verifications.len(), page.verifications_left_out);
+        assert_eq!(shown, (usize::try_from(PAGE_VERIFICATIONS_MAX).unwrap(), 3));
+        assert!(page.verifications.is_sorted_by_key(|record| record.index));
+        assert_eq!(page.verifications.last().unwrap().index, newest);
+        let alone = records.lineage(&id).unwrap().unwrap();
+        assert_eq!((alone.verifications.len(), alone.verifications_left_out), (23, 0));
     }
 
     #[test]

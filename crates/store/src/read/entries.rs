@@ -270,17 +270,47 @@ impl Reader<'_> {
     /// # Errors
     /// [`StoreError::Corrupt`].
     pub fn entries_about(&mut self, execution_id: &ExecutionId) -> Result<Vec<Entry>, StoreError> {
+        let indexes = self.indexes_about(execution_id, None)?;
+        self.entries_at(&indexes)
+    }
+
+    /// Where everything is that the log has about an execution, ascending: the decision first. Of verifications, of which
+    /// there may be any number, only the newest `verifications_max`, where that is given.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the database.
+    pub fn indexes_about(
+        &mut self,
+        execution_id: &ExecutionId,
+        verifications_max: Option<u32>,
+    ) -> Result<Vec<u64>, StoreError> {
         let tables =
-            ["decisions", "overrides", "resolutions", "verifications", "confirmations", "erasure_subjects"];
+            ["decisions", "overrides", "resolutions", "confirmations", "erasure_subjects", "verifications"];
         let selects = tables.map(|table| {
-            format!("SELECT log_index AS value FROM {table} WHERE tenant = ? AND execution_id = ?")
+            let all = format!("SELECT log_index AS value FROM {table} WHERE tenant = ? AND execution_id = ?");
+            match verifications_max {
+                Some(most) if table == "verifications" => {
+                    format!("SELECT value FROM ({all} ORDER BY log_index DESC LIMIT {most}) newest")
+                }
+                _ => all,
+            }
         });
         let values = tables
             .iter()
             .flat_map(|_| [Value::Text(self.tenant.to_string()), Value::Text(execution_id.to_string())]);
         let sql = format!("{} ORDER BY 1", selects.join(" UNION "));
-        let indexes = self.numbers(sql, values.collect(), "find an execution's entries")?;
-        self.entries_at(&indexes)
+        self.numbers(sql, values.collect(), "find an execution's entries")
+    }
+
+    /// How many verifications an execution has.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the database.
+    pub fn count_verifications(&mut self, execution_id: &ExecutionId) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) AS value FROM verifications WHERE tenant = ? AND execution_id = ?";
+        let values = [self.tenant.to_string(), execution_id.to_string()].map(Value::Text).into();
+        let counted = self.numbers(sql.to_owned(), values, "count verifications")?;
+        Ok(counted.first().copied().unwrap_or(0))
     }
 
     /// The stored leaf hashes of `range`, ascending, unchecked: for `fsck`. Ask for pages.

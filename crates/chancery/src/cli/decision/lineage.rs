@@ -24,12 +24,15 @@ pub(crate) struct Lineage {
     /// All executions with this fingerprint instead: those on the same inputs.
     #[arg(long)]
     fingerprint: Option<Fingerprint>,
+    /// Go on where the command said that there are more.
+    #[arg(long, value_name = "CURSOR", requires = "fingerprint")]
+    after: Option<String>,
 }
 
 pub(super) fn lineage(arguments: Lineage, home: &Home<'_>) -> Result<Exit, Failure> {
     match (arguments.execution_id, arguments.fingerprint) {
         (Some(id), _) => home.output.print(&of(&id, home)?, describe)?,
-        (None, Some(fingerprint)) => by_fingerprint(&fingerprint, home)?,
+        (None, Some(fingerprint)) => by_fingerprint(&fingerprint, arguments.after, home)?,
         (None, None) => {
             return Err(Failure::usage("neither an execution nor a fingerprint is named")
                 .help("name an execution, or `--fingerprint`: `chancery decision list` shows both"));
@@ -38,23 +41,27 @@ pub(super) fn lineage(arguments: Lineage, home: &Home<'_>) -> Result<Exit, Failu
     Ok(Exit::Ok)
 }
 
-fn by_fingerprint(fingerprint: &Fingerprint, home: &Home<'_>) -> Result<(), Failure> {
-    let (mut lineages, mut after) = (Vec::new(), None);
+fn by_fingerprint(
+    fingerprint: &Fingerprint,
+    mut after: Option<String>,
+    home: &Home<'_>,
+) -> Result<(), Failure> {
+    let (first, mut lineages) = (after.is_none(), Vec::new());
     let more = loop {
         let Page { items, next } = page(fingerprint, after, home)?;
         lineages.extend(items);
         match next {
             Some(next) if lineages.len() < EXECUTIONS_MAX => after = Some(next),
-            next => break next.is_some(),
+            next => break next,
         }
     };
-    if lineages.is_empty() {
+    if lineages.is_empty() && first {
         return Err(Failure::new(Exit::NotFound, "there is no decision with this fingerprint")
             .help("`chancery decision show ID` shows a decision's fingerprint"));
     }
     home.output.print(&lineages, |lineages| lineages.iter().map(describe).collect::<Vec<_>>().join("\n"))?;
-    if more {
-        home.output.say(&format!("these are the first {}; there are more", lineages.len()));
+    if let Some(next) = more {
+        home.output.say(&format!("these are {}; more: --after {next}", lineages.len()));
     }
     Ok(())
 }
@@ -147,6 +154,11 @@ fn describe(lineage: &Value) -> String {
     }
     for record in each(at(lineage, "/erasures")) {
         line("erasure", record, predicate(record, "basis"));
+    }
+    let left_out = at(lineage, "/verifications_left_out");
+    if left_out.as_u64().is_some_and(|older| older > 0) {
+        let list = "`chancery verification list --execution-id` shows all";
+        lines.push(format!("  verification  {left_out} more, older: {list}"));
     }
     lines.push(format!(
         "  log           {}, checkpoint of {}",

@@ -23,8 +23,10 @@ pub struct Lineage {
     pub resolution: Option<Record>,
     /// What was really done.
     pub confirmation: Option<Record>,
-    /// Every recorded check of it, in order.
+    /// The recorded checks of it, in order: the newest 1,000, in a page of several executions the newest 20.
     pub verifications: Vec<Record>,
+    /// How many older ones there are: `GET /v1/verifications` has all.
+    pub verifications_left_out: u64,
     /// Erasures of its signals, in order.
     pub erasures: Vec<Record>,
     /// The bundle that decided.
