@@ -38,6 +38,7 @@ impl Runtime {
         let inner = &self.inner;
         let queued = inner.store.waiting();
         let ends = inner.ends();
+        let first_open = inner.store.first_open_case()?;
         inner.store.read(|reader| {
             let entries = reader.head()?.size;
             let newest = reader.checkpoint_newest()?;
@@ -48,7 +49,7 @@ impl Runtime {
                 checkpoint_at: newest.map(|newest| newest.created_at),
                 waiting_since: reader.entry(checkpoint_entries)?.map(|first| first.recorded_at),
                 queued,
-                open_cases: reader.open_cases()?,
+                open_cases: reader.open_cases(first_open)?,
                 ends,
             })
         })

@@ -125,7 +125,7 @@ pub(crate) enum Value {
 }
 
 /// What the two databases say differently: as it is written here, for SQLite, for PostgreSQL.
-const DIALECTS: [[&str; 3]; 5] = [
+const DIALECTS: [[&str; 3]; 7] = [
     // The plus keeps SQLite from taking the index for it.
     ["+d.tenant", "+d.tenant", "d.tenant"],
     ["= ANY(?)", "IN (SELECT value FROM json_each(?))", "= ANY(?)"],
@@ -136,6 +136,16 @@ const DIALECTS: [[&str; 3]; 5] = [
     ],
     // SQLite does not know how many decisions a tenant has, and would read all of them in order of the log.
     ["RARE(d.resource = ?)", "unlikely(d.resource = ?)", "d.resource = ?"],
+    [
+        "RARE(d.execution_state = 'pending_override')",
+        "unlikely(d.execution_state = 'pending_override')",
+        "d.execution_state = 'pending_override'",
+    ],
+    [
+        "RARE(d.execution_state = 'blocked')",
+        "unlikely(d.execution_state = 'blocked')",
+        "d.execution_state = 'blocked'",
+    ],
     // One look into each part of the index.
     [
         "HAS_FINGERPRINT(?)",

@@ -142,6 +142,13 @@ impl Cursor {
     pub fn after(index: u64) -> Self {
         Self { index }
     }
+
+    /// The later of this and the one just before `index`: nothing earlier is wanted.
+    #[must_use]
+    pub fn from_at_least(cursor: Option<Self>, index: u64) -> Option<Self> {
+        let floor = index.checked_sub(1);
+        cursor.map(|cursor| cursor.index).max(floor).map(Self::after)
+    }
 }
 
 /// `c` and the index in hex: nothing secret, but nobody should calculate with it.

@@ -3,17 +3,20 @@
 //! ```text
 //! log ── decisions that wait, each read once ─► (due, execution id) in order ── due ≤ now ─► the case ─► resolution
 //! ```
-//! What is in memory only saves looking at every case each time. It is filled from the log, so nothing is lost with
-//! it; a case that somebody ended meanwhile is passed over when its time comes.
+//! What is in memory only saves looking at every case each time. It is filled from the log, from the oldest open case on,
+//! so nothing is lost with it; a case that somebody ended meanwhile is passed over when its time comes.
 
 use super::error::OverrideError;
 use crate::runtime::{Inner, Runtime};
 use chancery_core::ids::ExecutionId;
+use chancery_core::keyring::Keyring;
 use chancery_core::statement::{ExecutionState, ResolutionStatus};
 use chancery_core::time::Timestamp;
-use chancery_store::{Cursor, DecisionFilter, DecisionSummary, Order, Rejected, SubmitError, Ticket};
-use std::collections::BTreeSet;
-use std::sync::PoisonError;
+use chancery_store::{
+    CaseRecord, Cursor, DecisionFilter, DecisionSummary, Order, Rejected, SubmitError, Ticket,
+};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError};
 
 /// Cases that are read, and resolutions that are handed to the log writer, at once.
 const AT_ONCE: u32 = 256;
@@ -39,7 +42,9 @@ enum Queued {
 pub struct Expired {
     /// Cases that were ended because nobody had.
     pub expired: u64,
-    /// Cases that their overrides had ended already, and that had no resolution yet.
+    /// Cases that their overrides had ended already, and that had no resolution yet. A guard: the override that ends a case
+    /// is logged with the resolution in one transaction, and afterwards answers can only cease to count. So there is none
+    /// but where another version of the program judged otherwise.
     pub ended: u64,
 }
 
@@ -97,9 +102,10 @@ impl Inner {
     fn look_for_cases(&self, due: &mut Due) -> Result<(), OverrideError> {
         let filter =
             DecisionFilter { state: Some(ExecutionState::PendingOverride), ..DecisionFilter::default() };
+        let first_open = self.store.first_open_case()?;
         let mut first = None;
         loop {
-            let after = due.seen.map(Cursor::after);
+            let after = Cursor::from_at_least(due.seen.map(Cursor::after), first_open);
             let page =
                 self.store.read(|reader| reader.decisions(&filter, Order::OldestFirst, after, AT_ONCE))?;
             for summary in page.items {
@@ -115,6 +121,19 @@ impl Inner {
                 return first.map_or(Ok(()), Err);
             }
         }
+    }
+
+    /// What the log has of these cases; none where one of them, or the keyring, cannot be read.
+    fn read_together(
+        &self,
+        cases: &[(Timestamp, ExecutionId)],
+    ) -> Option<(HashMap<ExecutionId, CaseRecord>, Arc<Keyring>)> {
+        let ids: Vec<ExecutionId> = cases.iter().map(|(_, id)| id.clone()).collect();
+        let read = self.store.read(|reader| Ok((reader.cases(&ids)?, reader.keyring_versions()?)));
+        let (records, versions) = read.ok()?;
+        let keyring = self.keyring_of(&versions).ok()?;
+        let by_id = records.into_iter().map(|record| (record.decision.summary.execution_id.clone(), record));
+        Some((by_id.collect(), keyring))
     }
 
     /// When a decision's case ends.
@@ -135,9 +154,17 @@ impl Inner {
         mut later: impl FnMut((Timestamp, ExecutionId), Option<OverrideError>),
     ) {
         let mut tickets = Vec::with_capacity(cases.len());
+        let mut read = self.read_together(&cases);
         for due in cases {
-            let queued = self.view(&due.1).and_then(|view| {
-                let case = self.case(view.record, &view.keyring, now)?;
+            let found = match read.as_mut().and_then(|(records, keyring)| {
+                records.remove(&due.1).map(|record| (record, Arc::clone(keyring)))
+            }) {
+                Some(found) => Ok(found),
+                // Alone, so that a damaged case says what is wrong with it and keeps no other one waiting.
+                None => self.view(&due.1).map(|view| (view.record, view.keyring)),
+            };
+            let queued = found.and_then(|(record, keyring)| {
+                let case = self.case(record, &keyring, now)?;
                 let Some(ending) = case.ending(now) else {
                     let waits = case.resolution.is_none().then_some(case.due);
                     return Ok(Queued::Not { waits });

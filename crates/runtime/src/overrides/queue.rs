@@ -1,4 +1,7 @@
 //! The approvers' queue: cases by what they are in, for a role, by when they end.
+//!
+//! Those that wait are looked for from the oldest open case on, so an empty queue costs nothing, however many cases there
+//! ever were.
 
 use super::case::{Case, CaseState};
 use super::error::OverrideError;
@@ -65,11 +68,16 @@ impl Runtime {
             CaseState::Expired => (resolved(ResolutionStatus::Expired), Order::NewestFirst),
         };
         let mut cursor = after.map(str::parse::<Cursor>).transpose()?;
+        if filter.state == CaseState::Pending {
+            cursor = Cursor::from_at_least(cursor, inner.store.first_open_case()?);
+        }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut items = Vec::new();
         let mut looked_at = 0;
         loop {
+            // Whole pages, however few are wanted: most may be for other roles.
             let (page, versions) = inner.store.read(|reader| {
-                Ok((reader.decisions(&decisions, order, cursor, limit)?, reader.keyring_versions()?))
+                Ok((reader.decisions(&decisions, order, cursor, QUEUE_PAGE_MAX)?, reader.keyring_versions()?))
             })?;
             let keyring = inner.keyring_of(&versions)?;
             let mut wanted = Vec::with_capacity(page.items.len());
@@ -78,22 +86,24 @@ impl Runtime {
                     wanted.push(summary.execution_id.clone());
                 }
             }
-            let mut records = inner.store.read(|reader| reader.cases(&wanted))?;
-            if order == Order::NewestFirst {
-                records.reverse();
-            }
-            for record in records {
-                let index = record.decision.summary.index;
-                let case = inner.case(record, &keyring, now)?;
-                // It may have ended since the page was read.
-                if case.state == filter.state {
-                    items.push(case);
+            for wanted in wanted.chunks(limit) {
+                let mut records = inner.store.read(|reader| reader.cases(wanted))?;
+                if order == Order::NewestFirst {
+                    records.reverse();
                 }
-                if items.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
-                    return Ok(QueuePage { items, next: Some(Cursor::after(index).to_string()) });
+                for record in records {
+                    let index = record.decision.summary.index;
+                    let case = inner.case(record, &keyring, now)?;
+                    // It may have ended since the page was read.
+                    if case.state == filter.state {
+                        items.push(case);
+                    }
+                    if items.len() >= limit {
+                        return Ok(QueuePage { items, next: Some(Cursor::after(index).to_string()) });
+                    }
                 }
             }
-            looked_at += limit;
+            looked_at += QUEUE_PAGE_MAX;
             cursor = page.next;
             if cursor.is_none() || looked_at >= LOOKED_AT_MAX {
                 return Ok(QueuePage { items, next: cursor.map(|cursor| cursor.to_string()) });

@@ -196,6 +196,7 @@ impl Inner {
         let status = match (&case.resolution, case.ending(now)) {
             (Some(ended), _) => ended.resolution,
             (None, None) => return Ok(()),
+            // Its time is over; any other end is a guard, as `Expired::ended` is.
             (None, Some(ending)) => self.end(case, ending, now)?,
         };
         let execution_id = case.execution_id.clone();

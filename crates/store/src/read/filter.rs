@@ -23,6 +23,11 @@ pub(crate) struct Condition {
 pub(crate) const FILTERED: &str =
     "decisions d LEFT JOIN resolutions r ON r.tenant = d.tenant AND r.execution_id = d.execution_id";
 
+/// The decisions that were left to approvers. The index of open cases has those that are not completed, and SQLite takes it
+/// only where a query says so in these words; so they are written out and not bound.
+pub(super) const LEFT_TO_APPROVERS: &str =
+    "d.execution_state <> 'completed' AND RARE(d.execution_state = 'pending_override')";
+
 impl Condition {
     /// No condition yet.
     pub(crate) fn empty() -> Self {
@@ -55,18 +60,21 @@ impl Condition {
             condition.place = "+d.log_index";
         }
         match filter.state {
-            // Written out and not bound, so that the index of open cases can be used.
             Some(ExecutionState::Completed) => {
                 condition.and_bare("(d.execution_state = 'completed' OR r.log_index IS NOT NULL)");
             }
             Some(ExecutionState::PendingOverride) => {
-                condition.and_bare("d.execution_state = 'pending_override' AND r.log_index IS NULL");
+                condition.and_bare(LEFT_TO_APPROVERS);
+                condition.and_bare("r.log_index IS NULL");
             }
-            Some(ExecutionState::Blocked) => condition.and_bare("d.execution_state = 'blocked'"),
+            Some(ExecutionState::Blocked) => {
+                condition
+                    .and_bare("d.execution_state <> 'completed' AND RARE(d.execution_state = 'blocked')");
+            }
             None => {}
         }
         if let Some(resolution) = filter.resolution {
-            condition.and_bare("d.execution_state = 'pending_override'");
+            condition.and_bare(LEFT_TO_APPROVERS);
             condition.and("r.resolution = ?", Value::Text(resolution.as_str().to_owned()));
         }
         match filter.confirmation {

@@ -1,18 +1,22 @@
 //! Override cases: a decision with what approvers said to it, and how that ended.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use chancery_core::ids::ExecutionId;
+use chancery_core::statement::ExecutionState;
 use chancery_core::time::Timestamp;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::decisions::{Missing, PAGE_MAX};
+use super::filter::LEFT_TO_APPROVERS;
 use super::{Entry, Reader};
 use crate::database::{SqlText, Value};
 use crate::decision::{DecisionFilter, DecisionRecord, Order};
 use crate::error::StoreError;
-use crate::value::{from_sql, parse_some};
+use crate::open::Store;
+use crate::value::{from_sql, parse_some, to_sql};
 
 /// A decision with the entries of its override case.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,19 +54,39 @@ struct OpenCasesRow {
     oldest: Option<String>,
 }
 
+impl Store {
+    /// The index of the first decision that waits for approvers, or the log's size where none does: no case before it is
+    /// open, now or ever.
+    ///
+    /// A case that has ended stays so. So each look goes on where the last one of this process stopped, and costs what has
+    /// ended since; the first one reads the index of all cases up to the first that is open.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the database.
+    pub fn first_open_case(&self) -> Result<u64, StoreError> {
+        let filter =
+            DecisionFilter { state: Some(ExecutionState::PendingOverride), ..DecisionFilter::default() };
+        let from = self.open_from.load(Ordering::Relaxed);
+        let first = self.read(|reader| {
+            // The size first: what is recorded meanwhile lies beyond it.
+            let size = reader.head()?.size;
+            let found = reader.decision_indexes(&filter, from, 1)?;
+            Ok(found.first().map_or(size, |first| size.min(*first)))
+        })?;
+        self.open_from.fetch_max(first, Ordering::Relaxed);
+        Ok(first)
+    }
+}
+
 impl Reader<'_> {
-    /// How many override cases are open. Looks once at every decision that was ever left to approvers.
+    /// How many override cases of decisions at `from` or later are open: [`Store::first_open_case`] is where the first one
+    /// is. Reads the index of all cases from there on.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`].
-    pub fn open_cases(&mut self) -> Result<OpenCases, StoreError> {
-        let sql = "SELECT count(*) AS count, min(d.executed_at) AS oldest FROM decisions d \
-                   WHERE d.tenant = ? AND d.execution_state <> 'completed' \
-                     AND d.execution_state = 'pending_override' \
-                     AND NOT EXISTS (SELECT 1 FROM resolutions r WHERE r.tenant = d.tenant \
-                                     AND r.execution_id = d.execution_id)";
-        let values = vec![Value::Text(self.tenant.to_string())];
-        let rows: Vec<OpenCasesRow> = SqlText { sql: sql.to_owned(), values }
+    pub fn open_cases(&mut self, from: u64) -> Result<OpenCases, StoreError> {
+        let rows: Vec<OpenCasesRow> = self
+            .open_cases_query(from)
             .load(self.connection)
             .map_err(|error| StoreError::database("count the open override cases", error))?;
         let Some(OpenCasesRow { count, oldest }) = rows.into_iter().next() else {
@@ -72,6 +96,16 @@ impl Reader<'_> {
             count: from_sql("decisions", "count", count)?,
             oldest: parse_some("decisions", "executed_at", oldest.as_deref())?,
         })
+    }
+
+    pub(crate) fn open_cases_query(&self, from: u64) -> SqlText {
+        let sql = format!(
+            "SELECT count(*) AS count, min(d.executed_at) AS oldest FROM decisions d \
+             WHERE d.tenant = ? AND {LEFT_TO_APPROVERS} AND d.log_index >= ? \
+               AND NOT EXISTS (SELECT 1 FROM resolutions r WHERE r.tenant = d.tenant \
+                               AND r.execution_id = d.execution_id)"
+        );
+        SqlText { sql, values: vec![Value::Text(self.tenant.to_string()), Value::Number(to_sql(from))] }
     }
 
     /// The case of an execution, whether it waits for approvers, did once, or never did.

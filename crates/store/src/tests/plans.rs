@@ -3,8 +3,11 @@
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 
+use chancery_core::statement::{ExecutionState, ResolutionStatus};
+
 use super::support::{Fixture, at, fingerprint, on_each_database};
 use crate::database::SqlText;
+use crate::read::Reader;
 use crate::{Cursor, DecisionFilter, Order, Store};
 
 #[derive(QueryableByName)]
@@ -15,8 +18,12 @@ struct Step {
 
 /// What SQLite does for a page of a list.
 fn plan(store: &Store, filter: &DecisionFilter, order: Order, after: Option<Cursor>) -> Vec<String> {
+    explain(store, |reader| reader.page_query(filter, order, after, 10).unwrap())
+}
+
+fn explain(store: &Store, query: impl FnOnce(&mut Reader<'_>) -> SqlText) -> Vec<String> {
     let steps = store.read(|reader| {
-        let SqlText { sql, values } = reader.page_query(filter, order, after, 10)?;
+        let SqlText { sql, values } = query(reader);
         let explained = SqlText { sql: format!("EXPLAIN QUERY PLAN {sql}"), values };
         Ok(explained.load::<Step>(reader.connection).unwrap())
     });
@@ -64,6 +71,32 @@ fn lists_that_people_wait_for_are_found_by_an_index() {
         let by_parts = steps.iter().any(|step| step.contains("decisions_by_fingerprint"));
         assert_eq!(by_parts, filter.fingerprint.is_some(), "{steps:?}");
     }
+}
+
+/// The index of open cases is partial: a query has to say so in the index's own words.
+#[test]
+fn what_was_left_to_approvers_is_found_by_its_index() {
+    let fixture = Fixture::new();
+    let store = forty(&fixture);
+    let all = DecisionFilter::default();
+    let state = |state| DecisionFilter { state: Some(state), ..all.clone() };
+    let resolved = DecisionFilter { resolution: Some(ResolutionStatus::Expired), ..all.clone() };
+    let by = "SEARCH d USING INDEX decisions_open_cases (tenant=? AND execution_state=?";
+    for (filter, order, after) in [
+        (state(ExecutionState::PendingOverride), Order::NewestFirst, None),
+        (state(ExecutionState::PendingOverride), Order::OldestFirst, None),
+        (state(ExecutionState::PendingOverride), Order::OldestFirst, Some(Cursor::after(7))),
+        (state(ExecutionState::Blocked), Order::NewestFirst, None),
+        (resolved.clone(), Order::NewestFirst, None),
+        (resolved, Order::NewestFirst, Some(Cursor::after(30))),
+    ] {
+        let steps = plan(&store, &filter, order, after);
+        assert!(steps[0].starts_with(by), "{steps:?}");
+        assert_eq!(steps[0].contains("log_index"), after.is_some(), "{steps:?}");
+        assert!(!steps.iter().any(|step| step.contains("ORDER BY") || step.starts_with("SCAN")), "{steps:?}");
+    }
+    let counted = explain(&store, |reader| reader.open_cases_query(7));
+    assert_eq!(counted[0], format!("{by} AND log_index>?)"), "{counted:?}");
 }
 
 fn what_an_index_finds_is_what_the_filter_says(fixture: Fixture) {
