@@ -8,6 +8,7 @@ use chancery_tests::server::Server;
 use serde_json::Value;
 
 use crate::http::{claim, post};
+use crate::postgres::nodes;
 
 fn ask(home: &Home, arguments: &[&str]) -> Said {
     run(&mut chancery(home.path()), arguments)
@@ -103,6 +104,45 @@ fn damaged_decisions_are_named_and_the_rest_is_judged() {
     drop(connection);
     let status = ask(&home, &backfill).expect(5).json();
     assert_eq!((&status["failed"], &status["unjudged"][0]["code"]), (&1.into(), &"store.corrupt".into()));
+}
+
+#[test]
+fn one_job_runs_over_all_nodes_of_a_database() {
+    let Some(homes) = nodes() else { return };
+    let servers = homes.each_ref().map(|home| Server::start(home.path()));
+    for number in 0..70 {
+        let decided =
+            post(&format!("{}/v1/decisions", servers[0].url), claim(&format!("c-{number}")).to_string().as_bytes());
+        assert_eq!(decided.0, 201, "{}", decided.2);
+    }
+    let begin = |server: &Server, body: &str| {
+        let (status, _, body) = post(&format!("{}/v1/verifications:backfill", server.url), body.as_bytes());
+        (status, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    // Two steps, and a decision a second: it runs for longer than the test.
+    let (status, begun) = begin(&servers[0], r#"{"per_second": 1}"#);
+    assert_eq!(status, 202, "{begun}");
+    let (status, same) = begin(&servers[1], "{}");
+    assert_eq!((status, &same["job"], &same["state"]), (200, &begun["job"], &"running".into()));
+    let (status, other) = begin(&servers[1], r#"{"policy": "claim-approval"}"#);
+    assert_eq!((status, &other["code"]), (409, &"backfill.running".into()));
+    let command = ["verification", "backfill"];
+    run(&mut chancery(homes[1].path()), command).expect(11);
+    let job = format!("/v1/verifications:backfill/{}", begun["job"].as_str().unwrap());
+    let seen: Value = serde_json::from_str(&crate::http::get(&format!("{}{job}", servers[1].url)).1).unwrap();
+    assert_eq!((&seen["state"], &seen["total"]), (&"running".into(), &70.into()));
+    // A server that stops gives its turn back.
+    let [first, second] = servers;
+    assert!(first.stop().success());
+    let ended = run(
+        chancery(homes[1].path()).env("CHANCERY_SERVER", &second.url),
+        ["verification", "backfill", "--per-second", "10000", "-o", "json"],
+    );
+    let ended = ended.expect(6).json();
+    assert_eq!((&ended["state"], &ended["recorded"]), (&"done".into(), &70.into()));
+    let list = run(&mut chancery(homes[1].path()), ["verification", "list", "--limit", "1000", "-o", "json"]);
+    assert_eq!(list.expect(0).json().as_array().unwrap().len(), 70, "once each");
+    assert!(second.stop().success());
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub enum Work {
     Checkpoints,
     /// Ending override cases whose time is over.
     Overrides,
+    /// Verifying old decisions, while somebody has asked for that.
+    Backfills,
 }
 
 impl Work {
@@ -28,6 +30,7 @@ impl Work {
         match self {
             Self::Checkpoints => "checkpoints",
             Self::Overrides => "overrides",
+            Self::Backfills => "backfills",
         }
     }
 }

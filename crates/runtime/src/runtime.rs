@@ -84,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) builds: Mutex<HashMap<Digest, Arc<LoggedBuild>>>,
     pub(crate) publisher: Mutex<Publisher>,
     pub(crate) due: Mutex<Due>,
+    /// The holder of the turn to backfill that this process took last, until it gave it back.
+    pub(crate) turn: Mutex<Option<String>>,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) events: Arc<SecurityEvents>,
     snapshot: RwLock<Arc<Snapshot>>,
@@ -154,6 +156,7 @@ impl Runtime {
             builds: Mutex::default(),
             publisher: Mutex::new(publisher),
             due: Mutex::default(),
+            turn: Mutex::default(),
             snapshot: RwLock::new(Arc::new(Snapshot {
                 keyring: Arc::new(keyring),
                 in_force: HashMap::new(),

@@ -12,7 +12,8 @@
 //! A decision that cannot even be exported is named as one that could not be judged, and the others go on.
 //!
 //! A backfill keeps no state of its own: what is left to do are the decisions without a verification. So it goes on
-//! where it stopped, whatever stopped it, and doing it twice does nothing.
+//! where it stopped, whatever stopped it, and doing it twice does nothing: what it records is taken only where there is
+//! still none, whichever node comes first. A [turn](BackfillTurn) keeps two nodes from doing the same work at once.
 
 use crate::confirm::SignedAboutError;
 use crate::error::{store_cause, store_code, store_detail};
@@ -31,6 +32,7 @@ use chancery_store::{
 };
 use chancery_verify::{Ask, CheckId, Report, VERIFIER};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -38,8 +40,10 @@ use zeroize::Zeroizing;
 pub use chancery_store::VerificationFilter;
 
 mod job;
+mod turn;
 
 pub use job::{BackfillJob, BackfillProgress, BackfillStep, ParseJobError, Unjudged};
+pub use turn::{BackfillTurn, TurnError};
 
 /// Decisions that are exported and judged at once: few enough that their inputs fit into memory.
 const CHUNK: u32 = 64;
@@ -172,8 +176,9 @@ impl From<Unverified> for Wanted {
 }
 
 impl Runtime {
-    /// Judges recorded decisions and records what that came to, one verification each. An id that was never decided
-    /// is passed over, and one that is given twice may be judged once. Blocks; what is returned is durable.
+    /// Judges recorded decisions and records what that came to, one verification each, in the order of the ids. An id that
+    /// was never decided is passed over, and one that is given twice may be judged once. Blocks; what is returned is
+    /// durable.
     ///
     /// # Errors
     /// [`VerificationError`]; what was recorded before it stays.
@@ -185,17 +190,21 @@ impl Runtime {
         for ids in execution_ids.chunks(usize::try_from(CHUNK).unwrap_or(1)) {
             let rows = self.inner.store.read(|reader| reader.to_verify(ids))?;
             let (plain, eventful) = sorted(rows);
-            match self.judge_together(&plain)? {
-                Some(together) => recorded.extend(together),
+            let mut judged = Vec::with_capacity(ids.len());
+            match self.judge_together(&plain, Unless::Never)? {
+                Some(together) => judged.extend(together.recorded),
                 None => {
                     for wanted in &plain {
-                        recorded.extend(self.judge(wanted)?);
+                        judged.extend(self.judge(wanted, Unless::Never)?.recorded);
                     }
                 }
             }
             for wanted in &eventful {
-                recorded.extend(self.judge(wanted)?);
+                judged.extend(self.judge(wanted, Unless::Never)?.recorded);
             }
+            let places: HashMap<_, _> = ids.iter().zip(0_usize..).collect();
+            judged.sort_by_key(|it| places.get(&it.execution_id).copied());
+            recorded.extend(judged);
         }
         Ok(recorded)
     }
@@ -218,8 +227,8 @@ impl Runtime {
         let next = rows.last().map_or(*from, |row| row.index + 1);
         let (plain, eventful) = sorted(rows);
         let mut step = BackfillStep::default();
-        match self.judge_together(&plain)? {
-            Some(recorded) => step.recorded = recorded,
+        match self.judge_together(&plain, Unless::Verified)? {
+            Some(together) => step = together,
             None => self.judge_each(&plain, &mut step)?,
         }
         self.judge_each(&eventful, &mut step)?;
@@ -232,12 +241,13 @@ impl Runtime {
     fn judge_together(
         &self,
         plain: &[Wanted],
-    ) -> Result<Option<Vec<RecordedVerification>>, VerificationError> {
+        unless: Unless,
+    ) -> Result<Option<BackfillStep>, VerificationError> {
         if plain.is_empty() {
-            return Ok(Some(Vec::new()));
+            return Ok(Some(BackfillStep::default()));
         }
         match self.report(plain) {
-            Ok(report) if holds_for_each(&report) => self.record(plain, &report).map(Some),
+            Ok(report) if holds_for_each(&report) => self.record(plain, &report, unless).map(Some),
             Ok(_) => Ok(None),
             Err(error) if error.is_of_the_record() => Ok(None),
             Err(error) => Err(error),
@@ -247,8 +257,8 @@ impl Runtime {
     /// Judges decisions one by one; those that are damaged beyond that are named.
     fn judge_each(&self, wanted: &[Wanted], step: &mut BackfillStep) -> Result<(), VerificationError> {
         for wanted in wanted {
-            match self.judge(wanted) {
-                Ok(recorded) => step.recorded.extend(recorded),
+            match self.judge(wanted, Unless::Verified) {
+                Ok(judged) => step.add(judged),
                 Err(error) if error.is_of_the_record() => {
                     let execution_id = wanted.execution_id.clone();
                     tracing::error!(%execution_id, code = error.code(), %error, "a decision cannot be judged");
@@ -262,9 +272,9 @@ impl Runtime {
     }
 
     /// Judges one decision and records that.
-    fn judge(&self, wanted: &Wanted) -> Result<Vec<RecordedVerification>, VerificationError> {
+    fn judge(&self, wanted: &Wanted, unless: Unless) -> Result<BackfillStep, VerificationError> {
         let wanted = std::slice::from_ref(wanted);
-        self.record(wanted, &self.report(wanted)?)
+        self.record(wanted, &self.report(wanted)?, unless)
     }
 
     /// The judge's report on everything that the log has about these decisions.
@@ -294,7 +304,8 @@ impl Runtime {
         &self,
         wanted: &[Wanted],
         report: &Report,
-    ) -> Result<Vec<RecordedVerification>, VerificationError> {
+        unless: Unless,
+    ) -> Result<BackfillStep, VerificationError> {
         let inner = &self.inner;
         let verified_at = inner.clock.now();
         let checks: Vec<CheckOutcome> = report.checks.iter().map(outcome).collect();
@@ -328,23 +339,39 @@ impl Runtime {
                 runtime_verified: passed(CheckId::BuildBinding),
                 schema_compatible: passed(CheckId::StatementSchema),
                 verifier: VERIFIER.to_owned(),
+                only_first: unless == Unless::Verified,
             });
             let (entry, _) = inner.signed_about(&wanted.record_id, predicate, body)?;
             tickets.push((&wanted.execution_id, inner.store.enqueue_blocking(entry)?));
         }
-        tickets
-            .into_iter()
-            .map(|(execution_id, ticket)| {
-                let index = match ticket.wait() {
-                    Ok(appended) => appended.index(),
-                    // Somebody else came to the same in this very microsecond: it is the same record.
-                    Err(SubmitError::Rejected(Rejected::Recorded { index, .. })) => index,
-                    Err(error) => return Err(error.into()),
-                };
-                Ok(RecordedVerification { execution_id: execution_id.clone(), verdict, index })
-            })
-            .collect()
+        let mut step = BackfillStep::default();
+        for (execution_id, ticket) in tickets {
+            let index = match ticket.wait() {
+                Ok(appended) => appended.index(),
+                // Somebody else came to the same in this very microsecond: it is the same record.
+                Err(SubmitError::Rejected(Rejected::Recorded { index, .. })) if unless == Unless::Never => {
+                    index
+                }
+                // Another node was faster.
+                Err(SubmitError::Rejected(Rejected::Verified { .. } | Rejected::Recorded { .. })) => {
+                    step.already += 1;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            step.recorded.push(RecordedVerification { execution_id: execution_id.clone(), verdict, index });
+        }
+        Ok(step)
     }
+}
+
+/// When a verification is not to be recorded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Unless {
+    /// Whatever there is already: somebody has asked for this one.
+    Never,
+    /// Where the decision has one by then.
+    Verified,
 }
 
 /// Those that can be judged together, and those to which more has happened.

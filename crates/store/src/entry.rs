@@ -205,6 +205,8 @@ pub struct NewVerification {
     pub schema_compatible: Option<bool>,
     /// Name and version of the verifier.
     pub verifier: String,
+    /// Taken only where the decision has no verification yet, whoever else is about to record one.
+    pub only_first: bool,
 }
 
 /// What was really done: formats §4.4.

@@ -7,7 +7,7 @@
 //! is over. It saves work and protects nothing: the log writer's checks hold whoever believes what. A SQLite file has
 //! one process, which holds every lease.
 
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text};
 
 use crate::database::{Begin, Connection, SqlText, Value};
 use crate::error::StoreError;
@@ -19,6 +19,13 @@ use crate::value::from_sql;
 struct Fence {
     #[diesel(sql_type = BigInt)]
     fence: i64,
+}
+
+/// Who has a lease.
+#[derive(diesel::QueryableByName)]
+struct Holder {
+    #[diesel(sql_type = Text)]
+    holder: String,
 }
 
 const TABLE: &str = "leases";
@@ -76,6 +83,25 @@ impl Store {
                 values.extend([Value::Text(holder), first]);
                 fence(connection, work, SqlText { sql: sql.to_owned(), values })
             })
+        })
+    }
+
+    /// Who holds the lease on `work` now, if anybody does; of a SQLite file nobody is known.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the database.
+    pub fn lease_holder(&self, work: &'static str) -> Result<Option<String>, StoreError> {
+        if !self.is_shared() {
+            return Ok(None);
+        }
+        self.read(|reader| {
+            let sql =
+                "SELECT holder FROM leases WHERE tenant = ? AND work = ? AND until > statement_timestamp()";
+            let values = vec![Value::Text(reader.tenant.to_string()), Value::Text(work.to_owned())];
+            let rows: Vec<Holder> = SqlText { sql: sql.to_owned(), values }
+                .load(reader.connection)
+                .map_err(|error| StoreError::database("look for a lease", error))?;
+            Ok(rows.into_iter().next().map(|row| row.holder))
         })
     }
 

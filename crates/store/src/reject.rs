@@ -149,6 +149,14 @@ pub enum Rejected {
         /// The execution id.
         execution_id: ExecutionId,
     },
+    /// A verification that was wanted only where there is none, and there is one.
+    #[error("`{execution_id}` was verified already, at index {index}")]
+    Verified {
+        /// The execution id.
+        execution_id: ExecutionId,
+        /// Where a verification is.
+        index: u64,
+    },
     /// A decision has at most one of these, and it has it.
     #[error("`{execution_id}` has one already, at index {index}")]
     Second {

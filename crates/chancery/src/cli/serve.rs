@@ -84,6 +84,8 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
     reactor.shutdown_timeout(Duration::from_secs(5));
     duties.stop();
     for runtime in &runtimes {
+        // A job ends with its next step; another node need not wait for that.
+        runtime.end_backfills();
         if let Err(error) = runtime.security_events().drain() {
             tracing::error!(error = chain(&error), "security events could not be written");
         }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use chancery_core::ids::{ExecutionId, PolicyId};
 use chancery_core::statement::Verdict;
 use chancery_core::time::Timestamp;
+use chancery_runtime::Runtime;
 use chancery_runtime::verifications::{
-    BackfillProgress, ListedVerification, Unjudged, VerificationFilter, VerificationList,
+    BackfillJob, BackfillProgress, BackfillTurn, ListedVerification, Unjudged, VerificationFilter,
+    VerificationList,
 };
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,8 @@ use crate::instant::parse_instant;
 
 /// How often a server is asked how far it has come.
 const POLL: Duration = Duration::from_secs(1);
+/// How long a pause goes on before the turn is renewed.
+const RENEW: Duration = Duration::from_secs(10);
 
 /// Subcommands of `verification`.
 #[derive(Debug, clap::Subcommand)]
@@ -202,23 +206,53 @@ fn here(arguments: Backfill, home: &Home<'_>, bar: &ProgressBar) -> Result<Statu
     let runtime = home.runtime()?;
     let records = runtime.records();
     let job = records.backfill(from, to, policy)?;
-    let mut progress = records.backfill_progress(&job)?;
-    let (mut from, mut unjudged) = (0, Vec::new());
-    loop {
-        show(bar, progress);
-        let step = runtime.backfill_step(&job, &mut from)?;
-        if step.is_empty() {
-            break;
-        }
-        let judged = u64::try_from(step.len()).unwrap_or(0);
-        progress.recorded += judged;
-        unjudged.extend(step.unjudged);
-        std::thread::sleep(Duration::from_secs(judged) / per_second);
-    }
+    let Some(turn) = runtime.begin_backfill(&job)? else {
+        return Err(Failure::new(
+            Exit::Conflict,
+            "another program is backfilling verifications on this database",
+        )
+        .help("wait for it, or run this again where it was killed half a minute ago"));
+    };
+    let worked = steps(&runtime, &job, &turn, per_second, bar);
+    turn.end();
+    let unjudged = worked?;
     home.finish(&runtime)?;
     let counted = records.backfill_progress(&job)?;
     let state = if counted.is_done() { "done" } else { "incomplete" }.to_owned();
     Ok(Status { job: job.to_string(), state, counted, unjudged, problem: None })
+}
+
+/// Steps and pauses until nothing is left to do; the decisions that could not be judged.
+fn steps(
+    runtime: &Runtime,
+    job: &BackfillJob,
+    turn: &BackfillTurn,
+    per_second: u32,
+    bar: &ProgressBar,
+) -> Result<Vec<Unjudged>, Failure> {
+    let mut progress = runtime.records().backfill_progress(job)?;
+    let (mut from, mut unjudged) = (0, Vec::new());
+    loop {
+        show(bar, progress);
+        let step = runtime.backfill_step(job, &mut from)?;
+        if step.is_empty() {
+            return Ok(unjudged);
+        }
+        let judged = u64::try_from(step.len()).unwrap_or(0);
+        progress.recorded += judged;
+        unjudged.extend(step.unjudged);
+        let mut pause = Duration::from_secs(judged) / per_second;
+        loop {
+            // Whoever has lost it does what is left all the same: the log takes each verification once.
+            turn.renew().map_err(|error| Failure::system("cannot go on with the backfill", &error))?;
+            if pause.is_zero() {
+                break;
+            }
+            let nap = pause.min(RENEW);
+            std::thread::sleep(nap);
+            pause -= nap;
+        }
+    }
 }
 
 /// By a server, which is asked until it has ended.

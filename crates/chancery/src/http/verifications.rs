@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! POST ─ one job at a time, on a thread of its own ─ step, pause, step, pause …      GET: counted from the log
+//!            └ over all nodes of a database: a turn
 //! ```
 //! A job's name says which decisions it is about, and how far it has come is what the log holds. So a server that was
-//! killed has lost nothing: the same request again does what is left, and asking for the old name still answers.
+//! killed has lost nothing: the same request again does what is left, and asking for the old name still answers, on any
+//! node.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -18,7 +20,9 @@ use chancery_core::statement::Verdict;
 use chancery_core::time::Timestamp;
 use chancery_runtime::failure::Failure;
 use chancery_runtime::records::Records;
-use chancery_runtime::verifications::{BackfillJob, BackfillProgress, Unjudged, VerificationFilter};
+use chancery_runtime::verifications::{
+    BackfillJob, BackfillProgress, BackfillTurn, Unjudged, VerificationFilter,
+};
 use chancery_runtime::{Fault, Runtime};
 use serde::Serialize;
 
@@ -39,6 +43,8 @@ const PER_SECOND_MAX: u32 = 10_000;
 const UNJUDGED_MAX: usize = 1_000;
 /// How long a pause is before somebody looks whether the server stops.
 const NAP: Duration = Duration::from_millis(50);
+/// How long a pause goes on before the turn is renewed.
+const RENEW: Duration = Duration::from_secs(10);
 
 /// List verification records, the newest first.
 #[utoipa::path(
@@ -158,9 +164,12 @@ struct Status {
 }
 
 async fn progress(tenant: &Tenant, job: BackfillJob) -> Result<Status, Problem> {
-    let counted = {
+    let (counted, elsewhere) = {
         let job = job.clone();
-        tenant.read(move |records: &Records| records.backfill_progress(&job)).await?
+        let counted = tenant.read(move |records: &Records| {
+            Ok((records.backfill_progress(&job)?, records.running_backfill()? == Some(job)))
+        });
+        counted.await?
     };
     let running = tenant.backfills().current().filter(|running| running.job == job);
     let problem = running.as_ref().and_then(|running| running.trouble());
@@ -169,6 +178,7 @@ async fn progress(tenant: &Tenant, job: BackfillJob) -> Result<Status, Problem> 
         _ if counted.is_done() => "done",
         (Some(_), _) => "failed",
         (None, Some(running)) if !running.has_ended() => "running",
+        _ if elsewhere => "running",
         _ if !unjudged.is_empty() => "incomplete",
         _ => "stopped",
     };
@@ -237,16 +247,16 @@ fn wanted(body: &[u8]) -> Result<Wanted, Vec<Fault>> {
 }
 
 /// The job that was begun last, if any.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Backfills(Mutex<Option<Arc<Running>>>);
 
 /// A job of this process.
-#[derive(Debug)]
 struct Running {
     job: BackfillJob,
     /// Decisions that could not be judged, the first of them.
     unjudged: Mutex<Vec<Unjudged>>,
     ended: Mutex<Option<Option<Trouble>>>,
+    turn: BackfillTurn,
 }
 
 /// Why a job failed, in the words of a problem document.
@@ -292,26 +302,39 @@ fn begin(tenant: &Tenant, runtime: &Runtime, wanted: Wanted) -> Result<(StatusCo
     let records = runtime.records();
     let job = records.backfill(from, to, policy)?;
     let mut current = tenant.backfills().0.lock().unwrap_or_else(PoisonError::into_inner);
-    // One that has nothing left to do may still be about to see that.
-    if let Some(running) = current.as_ref().filter(|running| !running.has_ended())
-        && !records.backfill_progress(&running.job)?.is_done()
-    {
-        let (old, new) = (&running.job, &job);
-        if (&old.from, &old.to, &old.policy) == (&new.from, &new.to, &new.policy) {
-            return Ok((StatusCode::OK, old.clone()));
+    if let Some(running) = current.as_ref().filter(|running| !running.has_ended()) {
+        if !records.backfill_progress(&running.job)?.is_done() {
+            return runs_already(&running.job, &job);
         }
-        let detail = format!("the job `{old}` is running; wait for it");
-        return Err(Problem::new(StatusCode::CONFLICT, "backfill.running", detail));
+        // It has nothing left to do, and is about to see that.
+        running.end(None);
+        running.turn.end();
     }
-    let running = Arc::new(Running { job: job.clone(), unjudged: Mutex::default(), ended: Mutex::new(None) });
+    let Some(turn) = runtime.begin_backfill(&job)? else {
+        return match records.running_backfill()? {
+            Some(running) => runs_already(&running, &job),
+            None => {
+                let detail = "the job of another node has ended in this moment; ask again";
+                Err(Problem::new(StatusCode::CONFLICT, "backfill.running", detail))
+            }
+        };
+    };
+    let running = Arc::new(Running {
+        job: job.clone(),
+        unjudged: Mutex::default(),
+        ended: Mutex::new(None),
+        turn: turn.clone(),
+    });
     let (runtime, weak) = (runtime.clone(), Arc::downgrade(&running));
     std::thread::Builder::new()
         .name("backfill".to_owned())
         .stack_size(STACK_BYTES)
         .spawn(move || {
-            work(&runtime, &weak, per_second);
+            work(&runtime, &weak, &turn, per_second);
+            turn.end();
         })
         .map_err(|error| {
+            running.turn.end();
             tracing::error!(%error, "no thread for a backfill: raise the limit of processes");
             Problem::internal()
         })?;
@@ -319,14 +342,29 @@ fn begin(tenant: &Tenant, runtime: &Runtime, wanted: Wanted) -> Result<(StatusCo
     Ok((StatusCode::ACCEPTED, job))
 }
 
+/// The answer where a job runs: it is the same, or another one has to wait.
+fn runs_already(running: &BackfillJob, wanted: &BackfillJob) -> Result<(StatusCode, BackfillJob), Problem> {
+    if running.is_like(wanted) {
+        return Ok((StatusCode::OK, running.clone()));
+    }
+    let detail = format!("the job `{running}` is running; wait for it");
+    Err(Problem::new(StatusCode::CONFLICT, "backfill.running", detail))
+}
+
 /// Evaluating policies recurses.
 const STACK_BYTES: usize = 4 * 1024 * 1024;
 
-/// Steps and pauses until nothing is left to do, something fails, or the server stops: nobody holds the job then.
-fn work(runtime: &Runtime, weak: &Weak<Running>, per_second: u32) {
+/// Steps and pauses until nothing is left to do, something fails, another job has the turn, or the server stops: nobody
+/// holds the job then.
+fn work(runtime: &Runtime, weak: &Weak<Running>, turn: &BackfillTurn, per_second: u32) {
     let mut from = 0;
     loop {
-        let Some(running) = weak.upgrade() else { return };
+        let Some(running) = weak.upgrade().filter(|running| !running.has_ended()) else { return };
+        match turn.renew() {
+            Ok(true) => {}
+            Ok(false) => return running.end(None),
+            Err(error) => tracing::warn!(%error, "the turn of a backfill was not renewed"),
+        }
         let step = match runtime.backfill_step(&running.job, &mut from) {
             Ok(step) => step,
             Err(error) => {
@@ -341,10 +379,17 @@ fn work(runtime: &Runtime, weak: &Weak<Running>, per_second: u32) {
         running.add(step.unjudged);
         drop(running);
         let mut pause = Duration::from_secs(u64::try_from(judged).unwrap_or(1)) / per_second;
+        let mut unrenewed = Duration::ZERO;
         while !pause.is_zero() && weak.strong_count() > 0 {
             let nap = pause.min(NAP);
             std::thread::sleep(nap);
             pause -= nap;
+            unrenewed += nap;
+            if unrenewed >= RENEW {
+                unrenewed = Duration::ZERO;
+                // Where it is lost, or the store fails, the next step sees that.
+                let _ = turn.renew();
+            }
         }
     }
 }

@@ -61,13 +61,21 @@ pub struct BackfillStep {
     pub recorded: Vec<RecordedVerification>,
     /// Those that could not be.
     pub unjudged: Vec<Unjudged>,
+    /// How many were judged in vain: another node recorded a verification of them meanwhile.
+    pub already: usize,
 }
 
 impl BackfillStep {
     /// The decisions that the step was about.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.recorded.len() + self.unjudged.len()
+        self.recorded.len() + self.unjudged.len() + self.already
+    }
+
+    pub(super) fn add(&mut self, more: Self) {
+        self.recorded.extend(more.recorded);
+        self.unjudged.extend(more.unjudged);
+        self.already += more.already;
     }
 
     /// Whether there was none left.
@@ -86,6 +94,12 @@ impl BackfillProgress {
 }
 
 impl BackfillJob {
+    /// Whether both are about decisions of the same policy and time, however long the log was when they were asked for.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.from, &self.to, &self.policy) == (&other.from, &other.to, &other.policy)
+    }
+
     pub(crate) fn decisions(&self) -> (DecisionFilter, Range<u64>) {
         let filter = DecisionFilter {
             from: self.from,

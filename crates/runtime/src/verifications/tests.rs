@@ -57,6 +57,79 @@ fn every_decision_of_the_job_gets_one_verification_and_no_other_does() {
 }
 
 #[test]
+fn two_nodes_that_backfill_at_once_record_each_decision_once() {
+    let Some(logs) = TestLog::on_postgres() else { return };
+    let nodes = logs.each_ref().map(TestLog::open);
+    // Cheap to decide: as many as make several steps.
+    decide(&nodes[0], 0..600);
+    let job = all(&nodes[0]);
+    let recorded: usize = std::thread::scope(|scope| {
+        let racing = nodes.each_ref().map(|node| {
+            let (job, clock) = (&job, &logs[0].clock);
+            scope.spawn(move || {
+                let (mut recorded, mut from) = (0, 0);
+                loop {
+                    // The time makes another record of each.
+                    clock.advance_ms(1);
+                    let step = node.backfill_step(job, &mut from).unwrap();
+                    assert_eq!(step.unjudged, []);
+                    recorded += step.recorded.len();
+                    // Without a turn: as two that both believe to have it.
+                    if step.is_empty() {
+                        return recorded;
+                    }
+                }
+            })
+        });
+        racing.into_iter().map(|racing| racing.join().unwrap()).sum()
+    });
+    assert_eq!(recorded, 600);
+    let list = nodes[1].records().verifications(&VerificationFilter::default(), None, 1_000).unwrap();
+    assert_eq!(list.items.len(), 600);
+    let ids: std::collections::HashSet<_> = list.items.iter().map(|item| &item.execution_id).collect();
+    assert_eq!(ids.len(), 600, "once each");
+}
+
+#[test]
+fn one_node_has_the_turn_and_the_others_know_its_job() {
+    let Some(logs) = TestLog::on_postgres() else { return };
+    let [one, other] = logs.each_ref().map(TestLog::open);
+    decide(&one, 0..1);
+    let running = || other.records().running_backfill().unwrap();
+    assert_eq!(running(), None);
+    let job = one.records().backfill(None, None, Some("small-claims".parse().unwrap())).unwrap();
+    let turn = one.begin_backfill(&job).unwrap().unwrap();
+    assert_eq!(running(), Some(job.clone()));
+    assert!(other.begin_backfill(&all(&other)).unwrap().is_none());
+    assert!(one.begin_backfill(&job).unwrap().is_none(), "one turn at a time, here as well");
+    assert!(turn.renew().unwrap());
+    turn.end();
+    assert_eq!(running(), None);
+    let next = other.begin_backfill(&all(&other)).unwrap().unwrap();
+    assert!(!turn.renew().unwrap(), "it is another's by now");
+    turn.end();
+    assert!(next.renew().unwrap(), "who has none gives none back");
+}
+
+#[test]
+fn what_was_asked_for_is_answered_in_its_order() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    decide(&runtime, 0..5);
+    log.clock.advance_ms(1_000);
+    let executed = Executed {
+        outcome: "approve".to_owned(),
+        reference: "p".to_owned(),
+        at: "2026-03-01T10:01:00.500000Z".parse().unwrap(),
+    };
+    runtime.confirm(&caller(), &"e-3".parse().unwrap(), &executed).unwrap();
+    let ids = ["e-3", "e-4", "never", "e-0", "e-2"].map(|id| id.parse::<ExecutionId>().unwrap());
+    let recorded = runtime.verify_recorded(&ids).unwrap();
+    let order: Vec<_> = recorded.iter().map(|it| it.execution_id.as_str()).collect();
+    assert_eq!(order, ["e-3", "e-4", "e-0", "e-2"]);
+}
+
+#[test]
 fn what_is_recorded_is_a_statement_about_its_decision() {
     let log = TestLog::new();
     let runtime = log.open();

@@ -224,6 +224,13 @@ impl Reader<'_> {
         Ok(self.numbers(sql.to_owned(), values, "look for a verification")?.first().copied())
     }
 
+    /// Where some verification of a decision is in the log, if there is one.
+    pub(crate) fn any_verification(&mut self, execution_id: &ExecutionId) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT v.log_index AS value FROM verifications v WHERE v.tenant = ? AND v.execution_id = ? LIMIT 1";
+        let values = [self.tenant.to_string(), execution_id.to_string()].map(Value::Text).into();
+        Ok(self.numbers(sql.to_owned(), values, "look for a verification")?.first().copied())
+    }
+
     /// The rows of verifications whose entries lie in `range`, ascending: for `fsck`.
     ///
     /// # Errors

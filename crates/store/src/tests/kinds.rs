@@ -76,6 +76,7 @@ fn verification(fixture: &Fixture, id: &str, verdict: Verdict, seconds: i64) -> 
         runtime_verified: None,
         schema_compatible: Some(true),
         verifier: "chancery-verify 0.1.0".to_owned(),
+        only_first: false,
     };
     record(&fixture.runtime, &format!("{id} verified {seconds}"), at(seconds), Body::Verification(body))
 }
@@ -501,7 +502,68 @@ fn cases_are_the_same_together_as_one_by_one(fixture: Fixture) {
     assert!(store.read(|reader| reader.to_verify(&[])).unwrap().is_empty());
 }
 
+fn a_verification_that_is_to_be_the_first_is_taken_only_then(fixture: Fixture) {
+    let store = fixture.begun();
+    for id in ["c-1", "c-2"] {
+        store.submit_blocking(fixture.decision(id, id)).unwrap();
+    }
+    let first = |id: &str, seconds: i64| {
+        let mut entry = verification(&fixture, id, Verdict::Verified, seconds);
+        let Body::Verification(row) = &mut entry.body else { panic!("a verification") };
+        row.only_first = true;
+        entry
+    };
+    // Within one transaction as well.
+    let tickets: Vec<_> =
+        (40..43).map(|seconds| store.enqueue_blocking(first("c-1", seconds)).unwrap()).collect();
+    let mut answers = tickets.into_iter().map(crate::Ticket::wait);
+    let index = answers.next().unwrap().unwrap().index();
+    for refused in answers {
+        let Err(SubmitError::Rejected(Rejected::Verified { execution_id, index: there })) = refused else {
+            panic!("taken, or refused for something else: {refused:?}");
+        };
+        assert_eq!((execution_id.as_str(), there), ("c-1", index));
+    }
+    // Whoever asks for another one gets it.
+    store.submit_blocking(verification(&fixture, "c-1", Verdict::Failed, 44)).unwrap();
+    assert!(
+        matches!(rejected(&store, first("c-1", 45)), Rejected::Verified { index: it, .. } if it == index)
+    );
+    store.submit_blocking(first("c-2", 46)).unwrap();
+    let counted = |id: &str| store.read(|reader| reader.count_verifications(&id.parse().unwrap())).unwrap();
+    assert_eq!((counted("c-1"), counted("c-2")), (2, 1));
+    let newest = store.read(|reader| reader.indexes_about(&"c-1".parse().unwrap(), Some(1))).unwrap();
+    assert_eq!(newest.len(), 2, "the decision, and one verification: {newest:?}");
+}
+
+fn the_first_open_case_is_found_from_where_the_last_look_ended(fixture: Fixture) {
+    let store = fixture.begun();
+    let size = || store.read(|reader| Ok(reader.head()?.size)).unwrap();
+    let open = |store: &Store| {
+        let first = store.first_open_case().unwrap();
+        let cases = store.read(|reader| reader.open_cases(first)).unwrap();
+        assert_eq!(cases, store.read(|reader| reader.open_cases(0)).unwrap());
+        (first, cases.count)
+    };
+    assert_eq!(open(&store), (size(), 0));
+    let decide = |id: &str| store.submit_blocking(pending(&fixture, id)).unwrap().index();
+    let places = ["c-1", "c-2", "c-3"].map(decide);
+    store.submit_blocking(fixture.decision("plain", "plain")).unwrap();
+    assert_eq!(open(&store), (places[0], 3));
+    let end = |id: &str| store.submit_blocking(resolution(&fixture, id)).unwrap();
+    end("c-2");
+    assert_eq!(open(&store), (places[0], 2));
+    end("c-1");
+    assert_eq!(open(&store), (places[2], 1));
+    end("c-3");
+    assert_eq!(open(&store), (size(), 0));
+    let last = decide("c-4");
+    assert_eq!(open(&store), (last, 1));
+}
+
 on_each_database!(
+    a_verification_that_is_to_be_the_first_is_taken_only_then,
+    the_first_open_case_is_found_from_where_the_last_look_ended,
     cases_are_the_same_together_as_one_by_one,
     lineage_and_selection_have_everything_about_a_decision,
     records_about_nothing_or_twice_are_rejected,

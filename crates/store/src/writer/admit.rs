@@ -152,17 +152,24 @@ pub(super) fn admit_build(
     }
 }
 
-/// The very same verification is not logged twice: two of one microsecond can be.
+/// The very same verification is not logged twice: two of one microsecond can be. And some are wanted only where there is
+/// none, however many nodes are about to record one.
 pub(super) fn admit_verification(
     connection: &mut Connection,
     tenant: &TenantId,
     entry: &NewEntry,
     row: &NewVerification,
 ) -> Result<(), Refusal> {
-    match Reader::new(connection, tenant).verification_index(&row.execution_id, &entry.record_id)? {
-        Some(index) => Err(Rejected::Recorded { record_id: entry.record_id, index }.into()),
-        None => Ok(()),
+    let mut reader = Reader::new(connection, tenant);
+    if let Some(index) = reader.verification_index(&row.execution_id, &entry.record_id)? {
+        return Err(Rejected::Recorded { record_id: entry.record_id, index }.into());
     }
+    if row.only_first
+        && let Some(index) = reader.any_verification(&row.execution_id)?
+    {
+        return Err(Rejected::Verified { execution_id: row.execution_id.clone(), index }.into());
+    }
+    Ok(())
 }
 
 /// The index of a decision that a record is about.
