@@ -111,8 +111,10 @@ fn one_job_runs_over_all_nodes_of_a_database() {
     let Some(homes) = nodes() else { return };
     let servers = homes.each_ref().map(|home| Server::start(home.path()));
     for number in 0..70 {
-        let decided =
-            post(&format!("{}/v1/decisions", servers[0].url), claim(&format!("c-{number}")).to_string().as_bytes());
+        let decided = post(
+            &format!("{}/v1/decisions", servers[0].url),
+            claim(&format!("c-{number}")).to_string().as_bytes(),
+        );
         assert_eq!(decided.0, 201, "{}", decided.2);
     }
     let begin = |server: &Server, body: &str| {

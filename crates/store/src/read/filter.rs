@@ -59,13 +59,21 @@ impl Condition {
         if filter.fingerprint.is_some() {
             condition.place = "+d.log_index";
         }
+        // What finds few decisions already is better than the index of open cases.
+        let is_narrow =
+            filter.resource.is_some() || filter.fingerprint.is_some() || !filter.execution_ids.is_empty();
+        let left_to_approvers =
+            if is_narrow { "d.execution_state = 'pending_override'" } else { LEFT_TO_APPROVERS };
         match filter.state {
             Some(ExecutionState::Completed) => {
                 condition.and_bare("(d.execution_state = 'completed' OR r.log_index IS NOT NULL)");
             }
             Some(ExecutionState::PendingOverride) => {
-                condition.and_bare(LEFT_TO_APPROVERS);
+                condition.and_bare(left_to_approvers);
                 condition.and_bare("r.log_index IS NULL");
+            }
+            Some(ExecutionState::Blocked) if is_narrow => {
+                condition.and_bare("d.execution_state = 'blocked'");
             }
             Some(ExecutionState::Blocked) => {
                 condition
@@ -74,7 +82,7 @@ impl Condition {
             None => {}
         }
         if let Some(resolution) = filter.resolution {
-            condition.and_bare(LEFT_TO_APPROVERS);
+            condition.and_bare(left_to_approvers);
             condition.and("r.resolution = ?", Value::Text(resolution.as_str().to_owned()));
         }
         match filter.confirmation {

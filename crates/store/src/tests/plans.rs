@@ -95,6 +95,13 @@ fn what_was_left_to_approvers_is_found_by_its_index() {
         assert_eq!(steps[0].contains("log_index"), after.is_some(), "{steps:?}");
         assert!(!steps.iter().any(|step| step.contains("ORDER BY") || step.starts_with("SCAN")), "{steps:?}");
     }
+    // A resource has fewer decisions than approvers were ever left.
+    for state in [ExecutionState::PendingOverride, ExecutionState::Blocked] {
+        let resource = Some("Claim::\"r-1\"".parse().unwrap());
+        let filter = DecisionFilter { resource, state: Some(state), ..all.clone() };
+        let steps = plan(&store, &filter, Order::NewestFirst, None);
+        assert!(steps[0].starts_with("SEARCH d USING INDEX decisions_by_resource"), "{steps:?}");
+    }
     let counted = explain(&store, |reader| reader.open_cases_query(7));
     assert_eq!(counted[0], format!("{by} AND log_index>?)"), "{counted:?}");
 }
