@@ -1,4 +1,11 @@
-//! Accepting connections: header time-outs, a limit on how many at once, and a graceful end.
+//! Accepting connections: time-outs, a limit on how many at once, and a graceful end.
+//!
+//! ```text
+//! taken ─ (TLS) ─ idle ─► requests ─► idle ─► …          idle for `header_timeout`, or the server stops:
+//!                                                          no further requests; idle for as long again: cut
+//! ```
+//! A connection is idle while no request of it is under way, whatever bytes come: neither silence, nor half a preface,
+//! nor HTTP/2 without a stream holds a place.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -6,16 +13,19 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Version, header};
 use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::{Extension, Router};
+use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::Layer as _;
@@ -36,7 +46,7 @@ const CUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How connections are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Longest time for a request's headers.
+    /// Longest time for a request's headers, and without any request on a connection.
     pub header_timeout: Duration,
     /// How long a stopping server waits for what is under way.
     pub drain_timeout: Duration,
@@ -67,22 +77,27 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let builder = connection_builder(limits);
-    let router = router.layer(middleware::from_fn(send_elsewhere)).layer(Extension(drain.clone()));
+    let router = router
+        .layer(middleware::from_fn(send_elsewhere))
+        .layer(middleware::from_fn(count))
+        .layer(Extension(drain.clone()));
     let permits = Arc::new(Semaphore::new(usize::try_from(limits.connections_max).unwrap_or(usize::MAX)));
-    let graceful = GracefulShutdown::new();
+    // Each connection has a receiver, for as long as it is there.
+    let (stopping, _) = watch::channel(false);
     let take = |stream: TcpStream, permit| {
         // Small answers must not wait for the peer's acknowledgement; a socket without it still works.
         let _ = stream.set_nodelay(true);
         let Ok(address) = stream.peer_addr() else { return };
-        let (router, builder, tls, watcher) =
-            (router.clone(), builder.clone(), tls.clone(), graceful.watcher());
+        let (router, builder, tls) = (router.clone(), builder.clone(), tls.clone());
+        let mut stopped = stopping.subscribe();
         tokio::spawn(async move {
-            let ended = match tls {
+            let stops = async {
+                let _ = stopped.wait_for(|stops| *stops).await;
+            };
+            match tls {
                 None => {
                     let peer = Peer { address, certificate: None };
-                    let service = TowerToHyperService::new(Extension(peer).layer(router));
-                    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-                    watcher.watch(connection).await
+                    keep(&builder, stream, peer, router, limits.header_timeout, stops).await;
                 }
                 Some(tls) => {
                     // Whoever is slow here is slow with a request's head, and holds a place as long.
@@ -93,13 +108,8 @@ pub async fn serve(
                     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
                     let certificate = shown.map(|shown| Arc::new(ClientCertificate::of(shown)));
                     let peer = Peer { address, certificate };
-                    let service = TowerToHyperService::new(Extension(peer).layer(router));
-                    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-                    watcher.watch(connection).await
+                    keep(&builder, stream, peer, router, limits.header_timeout, stops).await;
                 }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "connection ended early");
             }
             drop(permit);
         });
@@ -117,11 +127,12 @@ pub async fn serve(
     for stream in queued(listener) {
         take(stream, None);
     }
-    if graceful.count() > 0 {
+    if stopping.receiver_count() > 0 {
         sleep(LINGER).await;
     }
-    let under_way = graceful.count();
-    let mut ended = pin!(graceful.shutdown());
+    let under_way = stopping.receiver_count();
+    stopping.send_replace(true);
+    let mut ended = pin!(stopping.closed());
     if timeout(limits.drain_timeout, &mut ended).await.is_err() {
         drain.advance(Phase::Cut);
         if timeout(CUT_TIMEOUT, ended).await.is_err() {
@@ -141,12 +152,87 @@ fn queued(listener: TcpListener) -> Vec<TcpStream> {
     streams
 }
 
-/// Ends the connection with its answer, where the server is about to end. HTTP/2 has frames for that.
-async fn send_elsewhere(
-    Extension(drain): Extension<Drain>,
+/// Serves the requests of one connection, until its end, until it is idle for `idle_max`, or until `stops` is ready and
+/// what is under way has its answers.
+async fn keep<S>(
+    builder: &Builder<TokioExecutor>,
+    stream: S,
+    peer: Peer,
+    router: Router,
+    idle_max: Duration,
+    stops: impl Future<Output = ()>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let address = peer.address;
+    let (under_way, mut watched) = watch::channel(0);
+    let under_way = UnderWay(Arc::new(under_way));
+    let service = TowerToHyperService::new(Extension(peer).layer(Extension(under_way.clone()).layer(router)));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = stops => None,
+        () = idle(&mut watched, idle_max) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection => ended,
+                // It takes neither the end nor the rest of its last answer.
+                () = idle(&mut watched, idle_max) => Ok(()),
+            }
+        }
+    };
+    drop(under_way);
+    if let Err(error) = ended {
+        tracing::debug!(%address, %error, "connection ended early");
+    }
+}
+
+/// Waits until no request was under way for this long, from now.
+async fn idle(under_way: &mut watch::Receiver<usize>, idle_max: Duration) {
+    // It cannot fail: whoever waits has the sender.
+    while under_way.wait_for(|count| *count == 0).await.is_ok() {
+        if timeout(idle_max, under_way.changed()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// How many requests of a connection are under way.
+#[derive(Clone)]
+struct UnderWay(Arc<watch::Sender<usize>>);
+
+/// One of them, until its answer's body is at its end, or dropped.
+struct Counted(Arc<watch::Sender<usize>>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+/// Counts a request for as long as it is under way.
+async fn count(
+    Extension(UnderWay(under_way)): Extension<UnderWay>,
     request: Request,
     next: Next,
-) -> axum::response::Response {
+) -> Response {
+    under_way.send_modify(|count| *count += 1);
+    let counted = Counted(under_way);
+    next.run(request).await.map(|body| {
+        // Nothing is mapped: it is kept for as long as the body is.
+        Body::new(body.map_err(move |error| {
+            let _ = &counted;
+            error
+        }))
+    })
+}
+
+/// Ends the connection with its answer, where the server is about to end. HTTP/2 has frames for that.
+async fn send_elsewhere(Extension(drain): Extension<Drain>, request: Request, next: Next) -> Response {
     let keeps = request.version() <= Version::HTTP_11;
     let mut response = next.run(request).await;
     if keeps && drain.phase() > Phase::Serving {
@@ -192,7 +278,7 @@ fn connection_builder(limits: Limits) -> Builder<TokioExecutor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::{Body, Bytes};
+    use axum::body::Bytes;
     use axum::routing::get;
     use futures::StreamExt as _;
     use std::io;
@@ -247,6 +333,51 @@ mod tests {
         assert!(exchange(address, CLOSE).await.ends_with("here"));
         let slow = exchange(address, "GET / HTTP/1.1\r\nhost: loc").await;
         assert!(!slow.contains("200"), "{slow}");
+    }
+
+    #[tokio::test]
+    async fn what_sends_no_request_holds_no_place() {
+        let limits = Limits { connections_max: 1, ..LIMITS };
+        let (address, _stop, _) =
+            start_with(Router::new().route("/", get(|| async { "here" })), limits, Drain::default()).await;
+        for silent in ["", "PRI ", "PRI * HTTP", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            let mut holds = TcpStream::connect(address).await.unwrap();
+            holds.write_all(silent.as_bytes()).await.unwrap();
+            // It is served when the other has lost its place.
+            assert!(exchange(address, CLOSE).await.ends_with("here"), "{silent:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn http2_without_a_stream_ends_however_lively_it_is() {
+        let (address, _stop, _) = start(Router::new().route("/", get(|| async { "here" }))).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // The preface, empty SETTINGS, and the acknowledgement of the server's (RFC 9113 §3.4, §6.5).
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0]).await.unwrap();
+        let mut frame = [0; 9];
+        while stream.read_exact(&mut frame).await.is_ok() {
+            let length = usize::from(frame[1]) * 256 + usize::from(frame[2]);
+            let mut payload = vec![0; length];
+            stream.read_exact(&mut payload).await.unwrap();
+            if (frame[3], frame[4]) == (6, 0) {
+                // A PING, which is answered (§6.7).
+                frame[4] = 1;
+                let _ = stream.write_all(&[&frame[..], &payload].concat()).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_takes_long_is_not_idle() {
+        let pieces = || async {
+            Body::from_stream(futures::stream::iter(0..3).then(|piece| async move {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+                io::Result::Ok(Bytes::from(piece.to_string()))
+            }))
+        };
+        let (address, _stop, _) = start(Router::new().route("/", get(pieces))).await;
+        assert!(exchange(address, CLOSE).await.ends_with("1\r\n2\r\n0\r\n\r\n"));
     }
 
     #[tokio::test]
