@@ -15,15 +15,24 @@ import urllib.parse
 def main(url, file, tag, count):
     with open(file, encoding="utf-8") as lines:
         bodies = [line.split("@ID@") for line in lines]
-    data = "".join(f"{tag}-{number}".join(bodies[number % len(bodies)]) for number in range(count)).encode()
+
+    def pieces():
+        for first in range(0, count, 1000):
+            numbers = range(first, min(first + 1000, count))
+            yield "".join(f"{tag}-{number}".join(bodies[number % len(bodies)]) for number in numbers).encode()
+
+    def send():
+        for piece in pieces():
+            connection.sock.sendall(piece)
+
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=300)
     connection.connect()
     connection.putrequest("POST", "/v1/decisions:batch")
     connection.putheader("content-type", "application/x-ndjson")
-    connection.putheader("content-length", str(len(data)))
+    connection.putheader("content-length", str(sum(map(len, pieces()))))
     begun = time.monotonic()
     connection.endheaders()
-    sender = threading.Thread(target=lambda: connection.sock.sendall(data))
+    sender = threading.Thread(target=send)
     sender.start()
     answer = connection.getresponse()
     if answer.status != 200:
