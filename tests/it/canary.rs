@@ -20,9 +20,14 @@ const NUMBER: u64 = 7_318_204_655;
 /// What nobody may find: the words, and the money in every form that it may be written in.
 fn is_told(text: &str) -> bool {
     let number = NUMBER.to_string();
-    [WORD, &number, "7,318,204,655", "7318204655.0", "7.318204655e9"]
+    [WORD, &number, "7,318,204,655", "7318204655.0", "7.318204655e9", &bytes(WORD), &bytes(&number)]
         .iter()
         .any(|canary| text.contains(canary))
+}
+
+/// A text as `Debug` writes its bytes: a line that shows the values of an SQL statement has them so.
+fn bytes(text: &str) -> String {
+    format!("{:?}", text.as_bytes()).trim_matches(['[', ']']).to_owned()
 }
 
 fn request(id: &str) -> Value {
@@ -185,6 +190,26 @@ fn provoked(format: &str) {
 fn no_value_is_in_log_lines_or_metrics() {
     provoked("json");
     provoked("text");
+}
+
+/// Its driver tells every statement with its values, to whoever asks for that.
+#[test]
+fn no_value_of_a_statement_is_in_log_lines_where_the_database_is_a_server() {
+    let Some([first, _]) = crate::postgres::nodes() else { return };
+    let server = Server::start_with(first.path(), &mut |command: &mut Command| {
+        command.env("RUST_LOG", "trace,tokio_postgres=trace,tokio_postgres::query=trace");
+    });
+    let url = |path: &str| format!("{}{path}", server.url);
+    assert_eq!(post(&url("/v1/decisions"), request("canary-1").to_string().as_bytes()).0, 201);
+    for (path, body) in refused() {
+        let (status, _, answer) = post(&url(path), body.as_bytes());
+        assert!(status < 500, "{path} {body}: {status} {answer}");
+    }
+    assert_eq!(get(&url(&format!("/v1/decisions?label.note={WORD}"))).0, 200);
+    let told = server.log_until_stopped();
+    assert!(told.iter().any(|line| line.contains("request")), "{told:#?}");
+    let leaked: Vec<_> = told.iter().filter(|line| is_told(line)).collect();
+    assert!(leaked.is_empty(), "{leaked:#?}");
 }
 
 #[test]
