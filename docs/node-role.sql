@@ -10,3 +10,5 @@ REVOKE INSERT ON __diesel_schema_migrations FROM chancery_node;
 GRANT UPDATE ON log_head, leases TO chancery_node;
 -- A trigger lets an opening go only together with its erasure.
 GRANT DELETE ON openings TO chancery_node;
+-- Another lets events go that are older than ninety days.
+GRANT DELETE ON security_events TO chancery_node;

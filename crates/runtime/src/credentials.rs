@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 pub use self::error::{AuthenticateError, CredentialError, KnownKey};
 pub use self::events::{
     EVENTS_PAGE_MAX, EventKind, ListedEvent, SecurityEvent, SecurityEventFilter, SecurityEventList,
-    SecurityEvents,
+    SecurityEvents, forget_security_events,
 };
 pub use self::key::{ApiKey, MalformedKey, PREFIX};
 pub use self::keys::{ApiKeys, KEYS_MAX, LIFETIME_MS_MAX, ListedApiKey, NewApiKey};

@@ -29,12 +29,13 @@ const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
 const POSTGRES_MIN: i64 = 150_000;
 
 /// Triggers beside those that keep a table append-only.
-const POSTGRES_TRIGGERS: [&str; 5] = [
+const POSTGRES_TRIGGERS: [&str; 6] = [
     "decisions_beyond_head",
     "leases_fence_grows",
     "log_entries_beyond_head",
     "log_head_moves_forward",
     "openings_delete",
+    "security_events_old",
 ];
 
 /// How a [`Finding`] is to be taken.

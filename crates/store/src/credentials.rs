@@ -4,7 +4,8 @@
 //! log writer's thread, between two batches; the command line writes it beside that process
 //! ([`Store::open_beside_at`]), in transactions of a few rows.
 //!
-//! Rows are inserted and never changed or deleted. So the numbers of keys and revocations tell whether anything is new.
+//! Rows are inserted and never changed, and those of keys never deleted. So the numbers of keys and revocations tell whether
+//! anything is new. Events go when they are old and somebody says so.
 
 use std::collections::HashMap;
 
@@ -23,6 +24,10 @@ use crate::value::{Word, from_sql, from_word, parse, parse_some, to_sql};
 const KEYS: &str = "api_keys";
 const REVOCATIONS: &str = "api_key_revocations";
 const EVENTS: &str = "security_events";
+/// A lock until the end of the transaction, for whoever makes an API key: "chancery api keys" in a number.
+const LOCK_KEYS: &str = "SELECT pg_advisory_xact_lock(7163204412)";
+/// How many events go in one transaction.
+const FORGET_ROWS: i64 = 1_000;
 
 /// An API key as it is stored: everything but its secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -148,17 +153,33 @@ pub struct SecurityEventFilter {
 }
 
 impl Store {
-    /// Stores an API key. Durable once it returns. Blocks.
+    /// Stores an API key, where `judge` has nothing against it: what that says of the keys whose time is not over at
+    /// `now`, at most `limit` of them, is of the same moment, whoever else makes keys. Durable once it returns. Blocks.
     ///
     /// # Errors
-    /// [`StoreError::ReadingOnly`], or the database fails; a key id that is taken is refused by the database.
+    /// [`StoreError::ReadingOnly`], or the database fails; a key id that is taken is refused by the database. Inside:
+    /// what `judge` says.
     ///
     /// # Panics
     /// Inside an asynchronous task.
-    pub fn insert_api_key(&self, key: ApiKeyRow) -> Result<(), StoreError> {
+    pub fn insert_api_key<E: Send + 'static>(
+        &self,
+        key: ApiKeyRow,
+        now: Timestamp,
+        limit: u32,
+        judge: impl FnOnce(&[ApiKeyRow]) -> Result<(), E> + Send + 'static,
+    ) -> Result<Result<(), E>, StoreError> {
         let tenant = self.settings().tenant.clone();
         self.aside(move |connection| {
             connection.transaction(Begin::Write, |connection| {
+                if connection.is_shared() {
+                    // One makes a key at a time. SQLite has one writer anyway.
+                    connection.batch("wait for others who make API keys", LOCK_KEYS)?;
+                }
+                let held = Reader::new(connection, &tenant).api_keys(now, limit)?;
+                if let Err(why) = judge(&held) {
+                    return Ok(Err(why));
+                }
                 diesel::insert_into(api_keys::table)
                     .values((
                         api_keys::tenant.eq(tenant.as_str()),
@@ -174,7 +195,7 @@ impl Store {
                     ))
                     .execute(connection)
                     .map_err(|error| StoreError::database("store an API key", error))?;
-                Ok(())
+                Ok(Ok(()))
             })
         })
     }
@@ -238,9 +259,10 @@ impl Store {
         let tenant = self.settings().tenant.clone();
         self.aside(move |connection| {
             connection.transaction(Begin::Write, |connection| {
-                for event in &events {
-                    diesel::insert_into(security_events::table)
-                        .values((
+                let rows: Vec<_> = events
+                    .iter()
+                    .map(|event| {
+                        (
                             security_events::tenant.eq(tenant.as_str()),
                             security_events::event_id.eq(&event.event_id),
                             security_events::kind.eq(event.kind.as_str()),
@@ -252,13 +274,58 @@ impl Store {
                             security_events::first_at.eq(event.first_at.to_string()),
                             security_events::last_at.eq(event.last_at.to_string()),
                             security_events::times.eq(to_sql(event.times)),
-                        ))
-                        .execute(connection)
-                        .map_err(|error| StoreError::database("store security events", error))?;
-                }
+                        )
+                    })
+                    .collect();
+                diesel::insert_into(security_events::table)
+                    .values(rows)
+                    .execute(connection)
+                    .map_err(|error| StoreError::database("store security events", error))?;
                 Ok(())
             })
         })
+    }
+
+    /// Takes away the security events that were written before `before`, and says how many. The database lets none go
+    /// that is younger than ninety days. In steps of [`FORGET_ROWS`], so that nobody waits long. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadingOnly`], or the database fails, or refuses; the steps before that stay done.
+    ///
+    /// # Panics
+    /// Inside an asynchronous task.
+    pub fn forget_security_events(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let failed = |error| StoreError::database("forget security events", error);
+        // Ids begin with the time at which they were written.
+        let end = format!("{:016x}", u64::try_from(before.unix_micros()).unwrap_or(0));
+        let mut forgotten = 0_u64;
+        loop {
+            let (tenant, end) = (self.settings().tenant.clone(), end.clone());
+            let gone = self.aside(move |connection| {
+                connection.transaction(Begin::Write, |connection| {
+                    let last: Option<String> = security_events::table
+                        .filter(security_events::tenant.eq(tenant.as_str()))
+                        .filter(security_events::event_id.lt(&end))
+                        .order(security_events::event_id)
+                        .offset(FORGET_ROWS - 1)
+                        .limit(1)
+                        .select(security_events::event_id)
+                        .get_result(connection)
+                        .optional()
+                        .map_err(failed)?;
+                    diesel::delete(security_events::table)
+                        .filter(security_events::tenant.eq(tenant.as_str()))
+                        .filter(security_events::event_id.lt(&end))
+                        .filter(security_events::event_id.le(last.as_ref().unwrap_or(&end)))
+                        .execute(connection)
+                        .map_err(failed)
+                })
+            })?;
+            if gone == 0 {
+                return Ok(forgotten);
+            }
+            forgotten = forgotten.saturating_add(u64::try_from(gone).unwrap_or(u64::MAX));
+        }
     }
 }
 

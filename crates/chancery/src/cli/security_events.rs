@@ -1,7 +1,11 @@
 //! `chancery security-events`: what was refused at the door of the HTTP API.
 
 use chancery_core::time::Timestamp;
-use chancery_runtime::credentials::{EventKind, ListedEvent, SecurityEventFilter, SecurityEventList};
+use chancery_runtime::credentials::{
+    EventKind, ListedEvent, SecurityEventFilter, SecurityEventList, forget_security_events,
+};
+
+use serde::Serialize;
 
 use super::open::Home;
 use super::remote::Query;
@@ -26,6 +30,16 @@ pub(super) struct Arguments {
     /// Where the last page ended, as it said.
     #[arg(long, value_name = "CURSOR")]
     after: Option<String>,
+    /// Take away what was written before this time, at least 90 days ago, instead of listing. Not with `--server`.
+    #[arg(long, value_name = "TIME", value_parser = parse_instant,
+          conflicts_with_all = ["kind", "from", "to", "limit", "after"])]
+    forget_before: Option<Timestamp>,
+}
+
+/// How many events were taken away.
+#[derive(Debug, Serialize)]
+struct Forgotten {
+    forgotten: u64,
 }
 
 fn parse_kind(text: &str) -> Result<EventKind, String> {
@@ -34,7 +48,10 @@ fn parse_kind(text: &str) -> Result<EventKind, String> {
 }
 
 pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure> {
-    let Arguments { kind, from, to, limit, after } = arguments;
+    let Arguments { kind, from, to, limit, after, forget_before } = arguments;
+    if let Some(before) = forget_before {
+        return forget(before, home);
+    }
     let page: SecurityEventList = match &home.server {
         Some(server) => {
             let query: Query = [
@@ -71,5 +88,17 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
     if let Some(next) = page.next {
         home.output.say(&format!("more: --after {next}"));
     }
+    Ok(Exit::Ok)
+}
+
+/// Works beside a running server.
+fn forget(before: Timestamp, home: &Home<'_>) -> Result<Exit, Failure> {
+    home.refuse_server()?;
+    let config = home.configuration(&[])?.config;
+    let forgotten =
+        forget_security_events(&config.database, &config.tenant, home.edge.clock.clone(), before)?;
+    home.output.print(&Forgotten { forgotten }, |done| {
+        format!("{} rows that were written before {before} are gone", done.forgotten)
+    })?;
     Ok(Exit::Ok)
 }

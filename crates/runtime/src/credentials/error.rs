@@ -132,6 +132,9 @@ pub enum CredentialError {
         /// Its name.
         key_id: String,
     },
+    /// Somebody may still ask for these events.
+    #[error("security events are kept for 90 days: name an earlier time")]
+    Young,
     /// The vault's key cannot be used.
     #[error(transparent)]
     KeyFile(#[from] KeyError),
@@ -149,7 +152,7 @@ pub enum CredentialError {
 impl Failure for CredentialError {
     fn whose(&self) -> Cause {
         match self {
-            Self::Request { .. } => Cause::Caller,
+            Self::Request { .. } | Self::Young => Cause::Caller,
             Self::Separation { .. } => Cause::Refused,
             Self::Limit { .. } | Self::Ended { .. } => Cause::Conflict,
             Self::Unknown { .. } => Cause::NotFound,
@@ -167,6 +170,7 @@ impl Failure for CredentialError {
             Self::Limit { .. } => "apikey.limit",
             Self::Unknown { .. } => "apikey.unknown",
             Self::Ended { .. } => "apikey.ended",
+            Self::Young => "events.young",
             Self::KeyFile(error) => error.code(),
             Self::Open(error) => error.code(),
             Self::Entropy(_) => "runtime.entropy",

@@ -2,31 +2,41 @@
 //!
 //! ```text
 //! request ─► record: one look into a table in memory          flush, every second: rows for what is new
-//!                    kind × code × route × caller ─► count      the first of its sort at once, the rest of the minute as one
+//!                    kind × code × route × caller ─► count      the first of its sort at once, the rest of its window as one
 //! ```
-//! A flood costs a request nothing but that look, and the database at most two rows a minute for each sort, and sorts
-//! are counted: beyond [`ANONYMOUS_MAX`] and [`KNOWN_MAX`] of them a minute only a number is kept (`dropped`).
+//! A flood costs a request nothing but that look. The database gets a row for each sort and window, and those of one caller
+//! are counted: beyond [`ROWS_A_DAY`] of them, or [`ANONYMOUS_MAX`] and [`KNOWN_MAX`] sorts in a window, only a number is
+//! kept (`dropped`). Whoever is not known is one caller with all others of that kind, and their routes are not told apart,
+//! so that what strangers can make this write is [`ROWS_A_DAY`] and a few.
 
 use crate::edge::{self, Clock, Entropy};
 use crate::runtime::Runtime;
+use chancery_core::ids::TenantId;
 use chancery_core::time::Timestamp;
-use chancery_store::{SecurityEventRow, Store, StoreError};
+use chancery_store::{Location, SecurityEventRow, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use chancery_store::{EventKind, SecurityEventFilter};
 
 use super::CredentialError;
+use super::keys::open_beside;
 use crate::records::{Records, RecordsError};
 
-/// Sorts of events a minute whose caller is not known: kinds × routes, far fewer than an attacker can make up.
+/// Sorts of events in a window whose caller is not known: kinds × codes × addresses, far fewer than an attacker can make up.
 const ANONYMOUS_MAX: usize = 128;
-/// Sorts of events a minute of callers who are known.
+/// Sorts of events in a window of callers who are known.
 const KNOWN_MAX: usize = 256;
-/// How long events of one sort are counted before a row is written for them, ms.
-const WINDOW_MS: i64 = 60_000;
+/// Rows a day for one caller, and for all together who are not known. What has begun to be counted is written beyond it.
+const ROWS_A_DAY: u32 = 2_000;
+const DAY_MICROS: i64 = 86_400 * 1_000_000;
+/// How long events of one sort are counted before a row is written for them, ms: of a caller who is known, and of others.
+const KNOWN_WINDOW_MS: i64 = 60_000;
+const WINDOW_MS: i64 = 600_000;
+/// No event that is younger than this, ms, goes: 90 days, as the database has it.
+const KEPT_MS: i64 = 90 * 86_400_000;
 /// The most events of a page.
 pub const EVENTS_PAGE_MAX: u32 = 1_000;
 
@@ -65,6 +75,24 @@ impl SecurityEvent {
     fn is_known(&self) -> bool {
         self.principal.is_some()
     }
+
+    fn window_ms(&self) -> i64 {
+        if self.is_known() { KNOWN_WINDOW_MS } else { WINDOW_MS }
+    }
+
+    /// As it is counted: of a stranger neither the route nor the second half of an IPv6 address, which are theirs to choose.
+    fn folded(self) -> Self {
+        let (method, route) = if self.is_known() { (self.method, self.route) } else { ("", "-") };
+        Self { method, route, address: self.address.map(network), ..self }
+    }
+}
+
+/// Whoever has one IPv6 address has the 2^64 beside it.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        v4 @ IpAddr::V4(_) => v4,
+    }
 }
 
 /// Events of one sort that are not written yet.
@@ -78,12 +106,41 @@ struct Slot {
     times: u64,
 }
 
+/// What is counted, and what was written of it today.
+#[derive(Debug, Default)]
+struct Counted {
+    slots: HashMap<SecurityEvent, Slot>,
+    /// Days since 1970.
+    day: i64,
+    /// Rows of that day: of each principal, and of nobody whom one knows.
+    rows: HashMap<Option<Arc<str>>, u32>,
+}
+
+impl Counted {
+    /// Whether another sort of this kind of caller can be told apart, and another row of this caller written.
+    fn has_room(&self, event: &SecurityEvent) -> bool {
+        let is_known = event.is_known();
+        let max = if is_known { KNOWN_MAX } else { ANONYMOUS_MAX };
+        self.rows.get(&event.principal).is_none_or(|rows| *rows < ROWS_A_DAY)
+            && (self.slots.contains_key(event)
+                || self.slots.keys().filter(|other| other.is_known() == is_known).count() < max)
+    }
+
+    fn begin_day(&mut self, now: Timestamp) {
+        let day = now.unix_micros().div_euclid(DAY_MICROS);
+        if self.day != day {
+            self.day = day;
+            self.rows.clear();
+        }
+    }
+}
+
 /// Counts what was refused, for one log.
 pub struct SecurityEvents {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    slots: Mutex<HashMap<SecurityEvent, Slot>>,
+    counted: Mutex<Counted>,
 }
 
 impl std::fmt::Debug for SecurityEvents {
@@ -94,23 +151,17 @@ impl std::fmt::Debug for SecurityEvents {
 
 impl SecurityEvents {
     pub(crate) fn new(store: Arc<Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { store, clock, entropy, slots: Mutex::default() }
+        Self { store, clock, entropy, counted: Mutex::default() }
     }
 
     /// Counts an event. Neither waits for the database nor fails.
     pub fn record(&self, event: SecurityEvent) {
         let now = self.clock.now();
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = event.is_known();
-        let max = if is_known { KNOWN_MAX } else { ANONYMOUS_MAX };
-        let event = if slots.contains_key(&event)
-            || slots.keys().filter(|other| other.is_known() == is_known).count() < max
-        {
-            event
-        } else {
-            SecurityEvent::dropped()
-        };
-        let slot = slots.entry(event).or_insert(Slot {
+        let event = event.folded();
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.begin_day(now);
+        let event = if counted.has_room(&event) { event } else { SecurityEvent::dropped() };
+        let slot = counted.slots.entry(event).or_insert(Slot {
             window: now,
             written: false,
             first_at: now,
@@ -124,7 +175,7 @@ impl SecurityEvents {
         slot.times = slot.times.saturating_add(1);
     }
 
-    /// Writes what is due: what is the first of its sort, and what has been counted for a minute. Blocks.
+    /// Writes what is due: what is the first of its sort, and what has been counted for a window. Blocks.
     ///
     /// # Errors
     /// The store's or the random source's; what was counted is kept for the next time.
@@ -156,10 +207,12 @@ impl SecurityEvents {
     /// What is to be written, taken out of the table; windows that are over and empty go.
     fn take_due(&self, now: Timestamp, all: bool) -> Vec<(SecurityEvent, Slot)> {
         let mut due = Vec::new();
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.begin_day(now);
+        let Counted { slots, rows, .. } = &mut *counted;
         slots.retain(|event, slot| {
             let age = now.saturating_diff_ms(slot.window);
-            let is_over = !(0..WINDOW_MS).contains(&age);
+            let is_over = !(0..event.window_ms()).contains(&age);
             if slot.times == 0 {
                 return !is_over;
             }
@@ -167,6 +220,11 @@ impl SecurityEvents {
                 due.push((event.clone(), *slot));
                 let window = if is_over { now } else { slot.window };
                 *slot = Slot { window, written: true, times: 0, ..*slot };
+                // What was dropped is one row in a window anyway.
+                if event.kind != EventKind::Dropped {
+                    let written = rows.entry(event.principal.clone()).or_default();
+                    *written = written.saturating_add(1);
+                }
             }
             true
         });
@@ -174,9 +232,10 @@ impl SecurityEvents {
     }
 
     fn put_back(&self, due: Vec<(SecurityEvent, Slot)>) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         for (event, taken) in due {
-            slots
+            counted
+                .slots
                 .entry(event)
                 .and_modify(|slot| {
                     let last_at = if slot.times == 0 { taken.last_at } else { slot.last_at };
@@ -214,6 +273,23 @@ impl SecurityEvents {
     }
 }
 
+/// Takes away the events of a log that were written before `before`, and says how many. Works beside a running server.
+/// Blocks.
+///
+/// # Errors
+/// [`CredentialError::Young`] for a time less than ninety days ago; [`CredentialError::Store`].
+pub fn forget_security_events(
+    database: &Location,
+    tenant: &TenantId,
+    clock: Arc<dyn Clock>,
+    before: Timestamp,
+) -> Result<u64, CredentialError> {
+    if clock.now().saturating_diff_ms(before) < KEPT_MS {
+        return Err(CredentialError::Young);
+    }
+    Ok(open_beside(database, tenant, &clock)?.forget_security_events(before)?)
+}
+
 impl Runtime {
     /// Where refusals are counted.
     #[must_use]
@@ -222,14 +298,14 @@ impl Runtime {
     }
 }
 
-/// Refusals that were alike within a minute.
+/// Refusals that were alike within a minute, or within ten of callers whom nobody knows.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ListedEvent {
     /// `credential`, `tenant`, `role`, `signature`, or `dropped`.
     pub kind: String,
     /// The stable code that the caller was answered.
     pub code: String,
-    /// Method and template of the route.
+    /// Method and template of the route; `-` where nobody knows the caller.
     pub route: String,
     /// Who called, where the credential was good.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -92,13 +92,7 @@ impl ApiKeys {
         tenant: &TenantId,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CredentialError> {
-        let reading = Arc::clone(&clock);
-        let options = chancery_store::Options::new(Arc::new(move || reading.now()));
-        let store = Arc::new(Store::open_beside_at(database, Some(tenant), &options)?);
-        let found = &store.settings().tenant;
-        if found != tenant {
-            return Err(crate::OpenError::Tenant { asked: tenant.clone(), log: found.clone() }.into());
-        }
+        let store = open_beside(database, tenant, &clock)?;
         Ok(Self { store, clock })
     }
 
@@ -120,7 +114,6 @@ impl ApiKeys {
         if !faults.is_empty() {
             return Err(CredentialError::Request { faults });
         }
-        self.check_separation(&wanted, now)?;
         let tenant = self.store.settings().tenant.clone();
         // Another vault would make keys that no server of this log takes.
         tenant_keys(&self.store, &tenant, vault)?;
@@ -138,7 +131,9 @@ impl ApiKeys {
             revocation: None,
         };
         row.hash = Vault::new(vault).api_key_hasher(&tenant).hash(&about(&row), key.secret());
-        self.store.insert_api_key(row)?;
+        let wanted = row.clone();
+        let judge = move |held: &[ApiKeyRow]| check_separation(held, &wanted, now);
+        self.store.insert_api_key(row, now, TABLE_MAX, judge)??;
         Ok(key)
     }
 
@@ -211,26 +206,42 @@ impl ApiKeys {
         let unknown = || CredentialError::Unknown { key_id: key_id.chars().take(80).collect() };
         rows.into_iter().find(|row| row.key_id == key_id).ok_or_else(unknown)
     }
+}
 
-    /// Administrators do not approve: neither with one key, nor with two of the same principal.
-    fn check_separation(&self, wanted: &NewApiKey, now: Timestamp) -> Result<(), CredentialError> {
-        let rows = self.store.read(|reader| reader.api_keys(now, TABLE_MAX))?;
-        if rows.len() >= KEYS_MAX {
-            return Err(CredentialError::Limit { max: KEYS_MAX });
-        }
-        let held = rows
-            .iter()
-            .filter(|row| row.principal == wanted.principal)
-            .filter(|row| row.revocation.as_ref().is_none_or(|old| !old.holds_at(now)))
-            .filter_map(|row| row.roles.parse::<Roles>().ok())
-            .flat_map(Roles::iter);
-        let together: Roles = held.chain(wanted.roles.iter()).collect();
-        let is_concerned = wanted.roles.iter().any(|role| role == Role::Approver || role.is_administrative());
-        if is_concerned && together.is_conflicting() {
-            return Err(CredentialError::Separation { principal: wanted.principal.clone() });
-        }
-        Ok(())
+/// Administrators do not approve: neither with one key, nor with two of the same principal.
+fn check_separation(rows: &[ApiKeyRow], wanted: &ApiKeyRow, now: Timestamp) -> Result<(), CredentialError> {
+    if rows.len() >= KEYS_MAX {
+        return Err(CredentialError::Limit { max: KEYS_MAX });
     }
+    let held = rows
+        .iter()
+        .filter(|row| row.principal == wanted.principal)
+        .filter(|row| row.revocation.as_ref().is_none_or(|old| !old.holds_at(now)))
+        .filter_map(|row| row.roles.parse::<Roles>().ok())
+        .flat_map(Roles::iter);
+    let roles: Roles = wanted.roles.parse().unwrap_or_default();
+    let together: Roles = held.chain(roles.iter()).collect();
+    let is_concerned = roles.has(Role::Approver) || roles.is_administrative();
+    if is_concerned && together.is_conflicting() {
+        return Err(CredentialError::Separation { principal: wanted.principal.clone() });
+    }
+    Ok(())
+}
+
+/// Opens the store of a tenant to write what is no log entry, beside the process that has the log open.
+pub(super) fn open_beside(
+    database: &Location,
+    tenant: &TenantId,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<Store>, CredentialError> {
+    let reading = Arc::clone(clock);
+    let options = chancery_store::Options::new(Arc::new(move || reading.now()));
+    let store = Arc::new(Store::open_beside_at(database, Some(tenant), &options)?);
+    let found = &store.settings().tenant;
+    if found != tenant {
+        return Err(crate::OpenError::Tenant { asked: tenant.clone(), log: found.clone() }.into());
+    }
+    Ok(store)
 }
 
 impl Runtime {

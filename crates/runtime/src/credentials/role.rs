@@ -129,16 +129,28 @@ impl Roles {
         Role::ALL.into_iter().filter(move |role| self.has(*role))
     }
 
+    /// Whether one of them is administrative.
+    #[must_use]
+    pub fn is_administrative(self) -> bool {
+        self.iter().any(Role::is_administrative)
+    }
+
+    /// Those without this one.
+    #[must_use]
+    pub fn without(self, role: Role) -> Self {
+        Self(self.0 & !role.bit())
+    }
+
     /// Whether somebody could both approve and change the rules of approving.
     #[must_use]
     pub fn is_conflicting(self) -> bool {
-        self.has(Role::Approver) && self.iter().any(Role::is_administrative)
+        self.has(Role::Approver) && self.is_administrative()
     }
 
     /// What is left for one credential: administrators do not approve.
     #[must_use]
     pub fn separated(self) -> Self {
-        if self.is_conflicting() { Self(self.0 & !Role::Approver.bit()) } else { self }
+        if self.is_conflicting() { self.without(Role::Approver) } else { self }
     }
 }
 

@@ -259,7 +259,7 @@ fn events(records: &Records) -> Vec<(String, String, u64)> {
 }
 
 #[test]
-fn events_of_one_sort_are_two_rows_a_minute_however_many_they_are() {
+fn events_of_one_sort_are_a_row_in_a_window_however_many_they_are() {
     let world = World::new();
     let runtime = world.log.open();
     let (counted, records) = (runtime.security_events(), runtime.records());
@@ -275,8 +275,8 @@ fn events_of_one_sort_are_two_rows_a_minute_however_many_they_are() {
         counted.record(event(EventKind::Credential, "auth.unknown", None));
         counted.flush().unwrap();
     }
-    assert_eq!(events(&records), [row(3)], "the rest of the minute waits");
-    world.log.clock.advance_ms(60_000);
+    assert_eq!(events(&records), [row(3)], "the rest of the window waits");
+    world.log.clock.advance_ms(600_000);
     counted.flush().unwrap();
     assert_eq!(events(&records), [row(1_000), row(3)]);
     let list = records.security_events(&SecurityEventFilter::default(), None, 1_000).unwrap();
@@ -324,6 +324,82 @@ fn a_flood_of_sorts_is_a_number_and_hides_nobody_who_is_known() {
     for cursor in ["", "x", "C0", "' OR 1=1"] {
         assert_eq!(records.security_events(&all, Some(cursor), 10).unwrap_err().code(), "list.cursor");
     }
+}
+
+#[test]
+fn what_strangers_choose_makes_no_sorts_and_a_day_has_a_number_of_rows() {
+    let world = World::new();
+    let runtime = world.log.open();
+    let (counted, records) = (runtime.security_events(), runtime.records());
+    for (route, address) in [
+        ("/v1/decisions", "2001:db8::1"),
+        ("/v1/overrides", "2001:db8:0:0:ffff::2"),
+        ("/v1/decisions", "2001:db8:0:1::1"),
+    ] {
+        let address = Some(address.parse().unwrap());
+        counted.record(SecurityEvent {
+            route,
+            address,
+            ..event(EventKind::Credential, "auth.required", None)
+        });
+    }
+    counted.flush().unwrap();
+    let list = records.security_events(&SecurityEventFilter::default(), None, 10).unwrap();
+    let mut found: Vec<_> =
+        list.items.iter().map(|item| (item.address.as_deref().unwrap(), &*item.route, item.count)).collect();
+    found.sort_unstable();
+    assert_eq!(found, [("2001:db8:0:1::", "-", 1), ("2001:db8::", "-", 2)]);
+
+    // A whole day, in each window of which many addresses try.
+    for _ in 0..140 {
+        for number in 0..150_u32 {
+            let address = Some(std::net::IpAddr::from(number.to_be_bytes()));
+            counted.record(SecurityEvent { address, ..event(EventKind::Credential, "auth.unknown", None) });
+        }
+        counted.flush().unwrap();
+        world.log.clock.advance_ms(600_000);
+    }
+    counted.record(event(EventKind::Role, "auth.role", Some("a")));
+    counted.flush().unwrap();
+    let reader = |kind| SecurityEventFilter { kind: Some(kind), ..SecurityEventFilter::default() };
+    let of = |kind| {
+        let (mut after, mut seen, mut times) = (None, 0, 0);
+        loop {
+            let page = records.security_events(&reader(kind), after.as_deref(), 1_000).unwrap();
+            seen += page.items.len();
+            times += page.items.iter().map(|item| item.count).sum::<u64>();
+            after = page.next;
+            if after.is_none() {
+                return (seen, times);
+            }
+        }
+    };
+    let (rows, times) = of(EventKind::Credential);
+    // Two days at most, and what had begun to be counted.
+    assert!(rows <= 2 * (2_000 + 128), "{rows}");
+    let (dropped_rows, dropped) = of(EventKind::Dropped);
+    assert!(dropped_rows <= 141, "{dropped_rows}");
+    assert_eq!(times + dropped, 140 * 150 + 3);
+    assert_eq!(of(EventKind::Role), (1, 1), "nobody who is known is hidden");
+}
+
+#[test]
+fn events_go_when_they_are_old_and_not_before() {
+    let world = World::new();
+    let runtime = world.log.open();
+    runtime.security_events().record(event(EventKind::Credential, "auth.unknown", None));
+    runtime.security_events().flush().unwrap();
+    let location = Location::File(world.log.database());
+    let clock: Arc<dyn Clock> = world.log.clock.clone();
+    let forget = |days: i64| {
+        let before = world.now().checked_add_ms(-days * DAY_MS).unwrap();
+        forget_security_events(&location, &"acme".parse().unwrap(), clock.clone(), before)
+    };
+    let error = forget(89).unwrap_err();
+    assert_eq!((error.whose(), error.code()), (Cause::Caller, "events.young"));
+    assert_eq!(forget(90).unwrap(), 0);
+    world.log.clock.advance_ms(91 * DAY_MS);
+    assert_eq!((forget(90).unwrap(), events(&runtime.records()).len()), (1, 0));
 }
 
 #[test]

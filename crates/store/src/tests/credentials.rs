@@ -35,6 +35,45 @@ fn beside(fixture: &Fixture) -> Store {
     Store::open_beside_at(&location, Some(&fixture.settings().tenant), &options()).unwrap()
 }
 
+fn insert(store: &Store, row: ApiKeyRow) -> Result<(), StoreError> {
+    store.insert_api_key::<()>(row, at(0), 10, |_| Ok(())).map(|judged| judged.unwrap())
+}
+
+/// Two processes that look first and write then would both find nothing against it.
+fn whoever_makes_a_key_sees_those_of_the_same_moment(fixture: Fixture) {
+    let (store, beside) = (fixture.begun(), beside(&fixture));
+    let made: Vec<bool> = std::thread::scope(|scope| {
+        let make = |(by, id): (&'_ Store, &'static str)| {
+            let none = |held: &[ApiKeyRow]| if held.is_empty() { Ok(()) } else { Err(()) };
+            by.insert_api_key(key(id, 100), at(0), 10, none).unwrap().is_ok()
+        };
+        let both = [(&store, "a"), (&beside, "b")].map(|who| scope.spawn(move || make(who)));
+        both.map(|thread| thread.join().unwrap()).to_vec()
+    });
+    assert_eq!(made.iter().filter(|made| **made).count(), 1);
+    assert_eq!(store.read(|reader| reader.api_keys(at(0), 10)).unwrap().len(), 1);
+}
+
+fn events_that_are_old_may_go_and_no_others(fixture: Fixture) {
+    let store = fixture.begun();
+    let mut rows: Vec<_> = (0..5).map(|number| event(number, EventKind::Role)).collect();
+    for (row, second) in rows.iter_mut().zip(0..) {
+        row.event_id = format!("{:016x}{:016x}", at(second).unix_micros(), 7);
+    }
+    // Its id is old, and the last that it counts is not.
+    rows[3].last_at = "2999-01-01T00:00:00.000000Z".parse().unwrap();
+    store.insert_security_events(rows).unwrap();
+    let left = |store: &Store| {
+        store.read(|reader| reader.security_events(&SecurityEventFilter::default(), None, 10)).unwrap().len()
+    };
+    assert_eq!(beside(&fixture).forget_security_events(at(2)).unwrap(), 2);
+    assert_eq!(left(&store), 3);
+    let refused = store.forget_security_events(at(9)).unwrap_err();
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(why.contains("append-only for 90 days"), "{why}");
+    assert_eq!((left(&store), store.forget_security_events(at(2)).unwrap()), (3, 0));
+}
+
 fn keys_are_read_as_they_were_written_and_the_earliest_revocation_holds(fixture: Fixture) {
     let store = fixture.begun();
     let beside = beside(&fixture);
@@ -43,14 +82,14 @@ fn keys_are_read_as_they_were_written_and_the_earliest_revocation_holds(fixture:
     for (place, row) in [key("a", 100), key("b", 300), key("c", 200)].into_iter().enumerate() {
         // By the process that has the log open, and by another one.
         let by = if place == 0 { &store } else { &beside };
-        by.insert_api_key(row).unwrap();
+        insert(by, row).unwrap();
         stamps.push(stamp(&store));
     }
     let read = |after: i64, limit| store.read(|reader| reader.api_keys(at(after), limit)).unwrap();
     assert_eq!(read(0, 10), [key("b", 300), key("c", 200), key("a", 100)]);
     assert_eq!(read(100, 10).len(), 2, "what ends then has ended");
     assert_eq!(read(0, 1), [key("b", 300)]);
-    assert!(beside.insert_api_key(key("a", 900)).is_err(), "a key is made once");
+    assert!(insert(&beside, key("a", 900)).is_err(), "a key is made once");
 
     let id = "a".repeat(16);
     for (revocation, holds) in [
@@ -120,6 +159,8 @@ fn beside_the_log_nothing_else_is_written(fixture: Fixture) {
 
 on_each_database!(
     keys_are_read_as_they_were_written_and_the_earliest_revocation_holds,
+    whoever_makes_a_key_sees_those_of_the_same_moment,
+    events_that_are_old_may_go_and_no_others,
     security_events_are_paged_and_chosen,
     beside_the_log_nothing_else_is_written,
 );
