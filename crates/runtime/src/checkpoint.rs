@@ -1,7 +1,8 @@
 //! Signing the head of the log, and never two heads that contradict each other.
 //!
 //! ```text
-//! state/checkpoint   {"checkpoint": note text, "frontier": [hex, …]}        JCS, replaced atomically, fsynced
+//! state/checkpoint        {"checkpoint": note text, "frontier": [hex, …]}   JCS, replaced atomically, fsynced
+//! state/checkpoint.lock   empty; flock of whoever reads, compares and replaces it
 //!
 //! own memory ── leaves since ──► newest checkpoint in the database ── leaves since ──► head ── sign, remember, store
 //!                                has to be signed, and of this tree                    has to be of this tree
@@ -13,7 +14,8 @@
 //!
 //! Several nodes have a memory each, and one of them signs at a time, to save work. The others *follow*: what was signed
 //! elsewhere is taken into a node's memory once the leaves that it has read itself lead to it. So each node holds
-//! the others to the log that it has seen, and whichever signs next goes on from there.
+//! the others to the log that it has seen, and whichever signs next goes on from there. Processes that share a folder
+//! share a memory: they take turns, each goes on from what the file says by then, and it never goes back.
 //!
 //! The key that signs has to be good at the head (formats §5, §6). The memory may be by an older log key: one that the
 //! newest keyring version below its size has. That a key was revoked since does not take the memory away: it binds
@@ -28,6 +30,7 @@ mod tests;
 
 use crate::runtime::{Inner, Runtime};
 use chancery_core::checkpoint::{Checkpoint, SignedCheckpoint};
+use chancery_core::digest::RootHash;
 use chancery_core::key::Signer;
 use chancery_core::keyring::{Keyring, Role};
 use chancery_core::merkle::Frontier;
@@ -35,6 +38,8 @@ use chancery_core::time::Timestamp;
 use chancery_store::{Head, Settings, Store, StoredCheckpoint};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
+
+use self::memory::Turn;
 
 pub use self::adopt::{Adopted, adopt};
 pub use self::error::CheckpointError;
@@ -53,6 +58,14 @@ pub(crate) struct Publisher {
 struct Signed {
     checkpoint: SignedCheckpoint,
     frontier: Frontier,
+}
+
+impl Signed {
+    /// Whether a tree of `size` with `root` is another one of the same size.
+    fn is_contradicted_by(&self, size: u64, root: RootHash) -> bool {
+        let checkpoint = self.checkpoint.checkpoint();
+        checkpoint.size == size && checkpoint.root != root
+    }
 }
 
 impl Runtime {
@@ -113,20 +126,24 @@ impl Publisher {
         settings: &Settings,
         keyring: &Keyring,
     ) -> Result<Self, CheckpointError> {
+        // In this order: another process may sign in between, and its head must not look like an older one.
+        let last = memory::read(path, keyring, settings)?;
         let (head, newest) = store.read(|reader| Ok((reader.head()?, reader.checkpoint_newest()?)))?;
         if let Some(newest) = &newest {
             check_stored(newest, keyring, settings)?;
         }
-        let last = memory::read(path, &head, keyring, settings)?;
         match (&last, newest) {
             (None, Some(newest)) => {
                 return Err(CheckpointError::Missing { path: path.to_owned(), size: newest.size });
             }
             (Some(last), newest) => {
                 let signed = last.checkpoint.checkpoint();
-                let other = |size, root| signed.size == size && signed.root != root;
-                if other(head.size, head.root_hash)
-                    || newest.is_some_and(|newest| other(newest.size, newest.root_hash))
+                if signed.size > head.size {
+                    let (signed, log) = (signed.size, head.size);
+                    return Err(CheckpointError::Ahead { path: path.to_owned(), signed, log });
+                }
+                if last.is_contradicted_by(head.size, head.root_hash)
+                    || newest.is_some_and(|newest| last.is_contradicted_by(newest.size, newest.root_hash))
                 {
                     return Err(CheckpointError::Fork { size: signed.size });
                 }
@@ -136,27 +153,78 @@ impl Publisher {
         Ok(Self { path: path.to_owned(), last })
     }
 
-    /// Goes on to the newest checkpoint of the database, and gives the head.
+    /// Goes on to what is newest, and signs nothing.
     fn follow(
         &mut self,
         store: &Store,
         settings: &Settings,
         keyring: &Keyring,
+    ) -> Result<(), CheckpointError> {
+        let turn = memory::turn(&self.path)?;
+        self.catch_up(&turn, store, settings, keyring).map(drop)
+    }
+
+    /// Goes on to what another process has put into the file, and to the newest checkpoint of the database. Gives the
+    /// head, which continues both.
+    fn catch_up(
+        &mut self,
+        turn: &Turn,
+        store: &Store,
+        settings: &Settings,
+        keyring: &Keyring,
     ) -> Result<Head, CheckpointError> {
+        let file = turn.read(keyring, settings)?;
         let (head, newest) = store.read(|reader| Ok((reader.head()?, reader.checkpoint_newest()?)))?;
-        let known = self.size();
-        if head.size < known {
-            return Err(CheckpointError::Ahead { path: self.path.clone(), signed: known, log: head.size });
+        if let Some(file) = file {
+            let checkpoint = file.checkpoint.checkpoint();
+            self.check_ahead(checkpoint.size, &head)?;
+            if self.leads_to(store, checkpoint.size, checkpoint.root)?.is_some() {
+                self.last = Some(file);
+            }
         }
-        let Some(newest) = newest.filter(|newest| newest.size > known) else { return Ok(head) };
-        let checkpoint = check_stored(&newest, keyring, settings)?;
-        let mut frontier = self.frontier();
-        grow(&mut frontier, store, newest.size)?;
-        if frontier.root() != newest.root_hash {
-            return Err(CheckpointError::Fork { size: newest.size });
+        self.check_ahead(self.size(), &head)?;
+        if let Some(newest) = newest {
+            let checkpoint = check_stored(&newest, keyring, settings)?;
+            if let Some(frontier) = self.leads_to(store, newest.size, newest.root_hash)? {
+                self.remember(turn, Signed { checkpoint, frontier })?;
+            }
         }
-        self.remember(Signed { checkpoint, frontier })?;
+        if self.last.as_ref().is_some_and(|last| last.is_contradicted_by(head.size, head.root_hash)) {
+            return Err(CheckpointError::Fork { size: head.size });
+        }
         Ok(head)
+    }
+
+    /// Refuses a log that has fewer entries than were `signed`.
+    fn check_ahead(&self, signed: u64, head: &Head) -> Result<(), CheckpointError> {
+        if signed > head.size {
+            return Err(CheckpointError::Ahead { path: self.path.clone(), signed, log: head.size });
+        }
+        Ok(())
+    }
+
+    /// The tree of `size`, where that is more than is known, grown from what is known.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Fork`] where it has another root.
+    fn leads_to(
+        &self,
+        store: &Store,
+        size: u64,
+        root: RootHash,
+    ) -> Result<Option<Frontier>, CheckpointError> {
+        if self.last.as_ref().is_some_and(|last| last.is_contradicted_by(size, root)) {
+            return Err(CheckpointError::Fork { size });
+        }
+        if size <= self.size() {
+            return Ok(None);
+        }
+        let mut frontier = self.frontier();
+        grow(&mut frontier, store, size)?;
+        if frontier.root() != root {
+            return Err(CheckpointError::Fork { size });
+        }
+        Ok(Some(frontier))
     }
 
     fn publish(
@@ -167,30 +235,23 @@ impl Publisher {
         log_key: &dyn Signer,
         now: Timestamp,
     ) -> Result<Option<SignedCheckpoint>, CheckpointError> {
-        let head = self.follow(store, settings, keyring)?;
+        let turn = memory::turn(&self.path)?;
+        let head = self.catch_up(&turn, store, settings, keyring)?;
         if head.size == 0 {
             return Ok(None);
         }
-        if head.size > self.size() {
+        if let Some(frontier) = self.leads_to(store, head.size, head.root_hash)? {
             let key = log_key.public_key().key_id();
             keyring
                 .judge(key, &Role::Log, head.size, now)
                 .map_err(|standing| CheckpointError::Key { key: key.clone(), standing })?;
-            let mut frontier = self.frontier();
-            grow(&mut frontier, store, head.size)?;
-            if frontier.root() != head.root_hash {
-                return Err(CheckpointError::Fork { size: head.size });
-            }
             let checkpoint =
                 Checkpoint { origin: settings.log_origin.clone(), size: head.size, root: head.root_hash };
             let note = checkpoint.sign(log_key)?;
             let checkpoint = Checkpoint::parse_and_verify(&note, log_key.public_key(), &settings.log_origin)?;
-            self.remember(Signed { checkpoint, frontier })?;
+            self.remember(&turn, Signed { checkpoint, frontier })?;
         }
         let Some(last) = &self.last else { return Ok(None) };
-        if last.checkpoint.checkpoint().root != head.root_hash {
-            return Err(CheckpointError::Fork { size: head.size });
-        }
         // Also when it was signed before: the process may have ended between the file and the database.
         store.insert_checkpoint(head.size, head.root_hash, last.checkpoint.to_string(), now)?;
         Ok(Some(last.checkpoint.clone()))
@@ -204,8 +265,8 @@ impl Publisher {
         self.last.as_ref().map_or_else(Frontier::default, |last| last.frontier.clone())
     }
 
-    fn remember(&mut self, signed: Signed) -> Result<(), CheckpointError> {
-        memory::write(&self.path, &signed)?;
+    fn remember(&mut self, turn: &Turn, signed: Signed) -> Result<(), CheckpointError> {
+        turn.write(&signed)?;
         self.last = Some(signed);
         Ok(())
     }

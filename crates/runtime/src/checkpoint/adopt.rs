@@ -40,6 +40,7 @@ pub fn adopt(
     path: &Path,
     held: Option<&str>,
 ) -> Result<Adopted, CheckpointError> {
+    let turn = memory::turn(path)?;
     if path.try_exists().map_err(|source| CheckpointError::Io { path: path.to_owned(), source })? {
         return Err(CheckpointError::There { path: path.to_owned() });
     }
@@ -78,6 +79,6 @@ pub fn adopt(
     if frontier.root() != head.root_hash {
         return Err(CheckpointError::Fork { size: head.size });
     }
-    memory::write(path, &signed)?;
+    turn.write(&signed)?;
     Ok(Adopted { size: newest.size, root_hash: newest.root_hash, held: held_size })
 }

@@ -247,3 +247,80 @@ fn a_log_that_is_not_the_one_somebody_else_knows_is_not_adopted() {
         assert!(!path.exists());
     }
 }
+
+/// A publisher of its own, as another process with the same folder has one.
+fn beside(runtime: &Runtime) -> Publisher {
+    let inner = &runtime.inner;
+    let keyring = inner.newest_keyring().unwrap();
+    Publisher::open(inner.publisher.lock().unwrap().path.as_path(), &inner.store, &inner.settings, &keyring)
+        .unwrap()
+}
+
+#[test]
+fn two_processes_in_one_folder_share_a_memory_that_never_goes_back() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    let home = log.home();
+    let size_of = |note: &str| SignedCheckpoint::parse_unverified(note).unwrap().checkpoint().size;
+    std::thread::scope(|scope| {
+        for process in 0..2 {
+            let (runtime, path) = (&runtime, home.checkpoint());
+            scope.spawn(move || {
+                let mut publisher = beside(runtime);
+                for number in 0..40 {
+                    decide(runtime, &format!("e-{process}-{number}"));
+                    let signed = runtime.inner.publish_with(&mut publisher).unwrap().unwrap();
+                    let there = remembered(path).unwrap().unwrap();
+                    assert!(size_of(&there) >= signed.checkpoint().size, "{there}");
+                }
+            });
+        }
+    });
+    let last = runtime.publish_checkpoint().unwrap().unwrap();
+    assert_eq!(last.checkpoint().size, 2 + 80);
+    assert_eq!(remembered(home.checkpoint()).unwrap().unwrap(), last.to_string());
+}
+
+#[test]
+fn a_slower_process_goes_on_from_what_a_faster_one_has_put_there() {
+    let log = TestLog::new();
+    let runtime = log.open();
+    let mut slower = beside(&runtime);
+    decide(&runtime, "e-1");
+    let signed = runtime.publish_checkpoint().unwrap().unwrap();
+    // The database is put back behind what the file knows, and this process does not know by itself.
+    log.tamper("DELETE FROM checkpoints WHERE size > 2");
+    let (inner, keyring) = (&runtime.inner, runtime.inner.newest_keyring().unwrap());
+    slower.follow(&inner.store, &inner.settings, &keyring).unwrap();
+    assert_eq!(slower.size(), signed.checkpoint().size);
+    // A file of the same size that says something else is a fork, whoever wrote it.
+    let other = TestLog::new();
+    let forked = other.open();
+    decide(&forked, "e-2");
+    forked.publish_checkpoint().unwrap();
+    fs::copy(other.home().checkpoint(), log.home().checkpoint()).unwrap();
+    let before = fs::read(log.home().checkpoint()).unwrap();
+    let error = inner.publish_with(&mut slower).unwrap_err();
+    assert_eq!((error.whose(), error.code()), (Cause::Corrupt, "checkpoint.fork"));
+    assert_eq!(fs::read(log.home().checkpoint()).unwrap(), before);
+}
+
+#[test]
+fn a_checkpoint_of_the_same_size_with_another_root_is_a_fork_on_a_running_node() {
+    let (_, signed, _) = with_an_older_memory();
+    let log = TestLog::new();
+    let runtime = log.open();
+    decide(&runtime, "e-2");
+    let own = runtime.publish_checkpoint().unwrap().unwrap();
+    let other = signed.checkpoint();
+    assert_eq!(own.checkpoint().size, other.size);
+    log.tamper(&format!(
+        "UPDATE checkpoints SET root_hash = '{}', note = CAST('{signed}' AS BLOB) WHERE size = {}",
+        other.root, other.size
+    ));
+    for refused in [runtime.follow_checkpoints(), runtime.publish_checkpoint().map(drop)] {
+        let error = refused.unwrap_err();
+        assert_eq!((error.whose(), error.code()), (Cause::Corrupt, "checkpoint.fork"));
+    }
+    assert_eq!(remembered(log.home().checkpoint()).unwrap().unwrap(), own.to_string());
+}
