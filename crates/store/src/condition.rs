@@ -312,7 +312,7 @@ fn postgres(
     options: &Options,
     findings: &mut Findings,
 ) -> Result<(), StoreError> {
-    let mut connection = url.connect(tenant, Purpose::Read, options.busy_timeout_ms)?;
+    let mut connection = url.connect(tenant, Purpose::Read, options.patience())?;
     let steps = steps_of_server(&mut connection)?;
     server(&mut connection, findings)?;
     match check_durable(&mut connection) {

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use chancery_core::ids::TenantId;
 use diesel::connection::SimpleConnection as _;
@@ -29,6 +30,20 @@ pub(crate) enum Purpose {
     /// Reads only.
     Read,
 }
+
+/// How long a connection waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For another program's lock, ms.
+    pub(crate) lock_ms: u32,
+    /// For a server's answer, and for a free connection to it; as long as it takes, where there is none.
+    pub(crate) answer: Option<Duration>,
+}
+
+/// All connections wait for a server's answers.
+#[derive(Debug, thiserror::Error)]
+#[error("all connections have been waiting for the server for {} ms", .0.as_millis())]
+struct AllWaiting(Duration);
 
 /// An integer column named `value`.
 #[derive(QueryableByName)]
@@ -60,11 +75,11 @@ impl Source {
     }
 
     /// A new connection.
-    pub(crate) fn connect(&self, purpose: Purpose, timeout_ms: u32) -> Result<Connection, StoreError> {
+    pub(crate) fn connect(&self, purpose: Purpose, patience: Patience) -> Result<Connection, StoreError> {
         match self {
-            Self::Sqlite(path) => establish(path, purpose, timeout_ms).map(Connection::Sqlite),
+            Self::Sqlite(path) => establish(path, purpose, patience.lock_ms).map(Connection::Sqlite),
             Self::Postgres(url, tenant) => url
-                .connect(tenant, purpose, timeout_ms)
+                .connect(tenant, purpose, patience)
                 .map(|connection| Connection::Postgres(Box::new(connection))),
         }
     }
@@ -150,7 +165,7 @@ fn uri(path: &Path, mode: &str) -> Result<String, StoreError> {
 /// Read connections, opened as they are needed, at most so many.
 pub(crate) struct Pool {
     source: Source,
-    busy_timeout_ms: u32,
+    patience: Patience,
     max: usize,
     idle: Mutex<Idle>,
     returned: Condvar,
@@ -163,13 +178,13 @@ struct Idle {
 }
 
 impl Pool {
-    pub(crate) fn new(source: Source, max: usize, busy_timeout_ms: u32) -> Self {
-        Self { source, busy_timeout_ms, max: max.max(1), idle: Mutex::default(), returned: Condvar::new() }
+    pub(crate) fn new(source: Source, max: usize, patience: Patience) -> Self {
+        Self { source, patience, max: max.max(1), idle: Mutex::default(), returned: Condvar::new() }
     }
 
     /// A connection of its own, outside the pool, for what is held long.
     pub(crate) fn open(&self) -> Result<Connection, StoreError> {
-        self.source.connect(Purpose::Read, self.busy_timeout_ms)
+        self.source.connect(Purpose::Read, self.patience)
     }
 
     /// Runs `work` with a connection, waiting until one is free.
@@ -189,6 +204,9 @@ impl Pool {
     }
 
     fn take(&self) -> Result<Connection, StoreError> {
+        let begun = Instant::now();
+        // Whoever reads a file makes progress; a server may have stopped.
+        let patience = self.patience.answer.filter(|_| self.source.is_shared());
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(connection) = idle.connections.pop() {
@@ -202,7 +220,16 @@ impl Pool {
                 std::mem::forget(_place);
                 return Ok(connection);
             }
-            idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner);
+            idle = match patience.map(|patience| patience.saturating_sub(begun.elapsed())) {
+                None => self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => {
+                    let source = Box::new(AllWaiting(begun.elapsed()));
+                    return Err(StoreError::Database { doing: "answer on any connection", source });
+                }
+                Some(left) => {
+                    self.returned.wait_timeout(idle, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 }
@@ -258,7 +285,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.db");
         drop(establish(&path, Purpose::Create, 100).unwrap());
-        let pool = Pool::new(Source::Sqlite(path), 1, 100);
+        let pool = Pool::new(Source::Sqlite(path), 1, Patience { lock_ms: 100, answer: None });
         for _ in 0..3 {
             let failed: Result<(), _> = pool.with(|_| Err(StoreError::WriterGone));
             assert!(failed.is_err());

@@ -11,7 +11,7 @@ use diesel::pg::Pg;
 use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::connection::{APPLICATION_ID, Purpose};
+use crate::connection::{APPLICATION_ID, Patience, Purpose};
 use crate::database::Connection;
 use crate::error::StoreError;
 use crate::location::Location;
@@ -53,7 +53,7 @@ impl Store {
                 steps_of_file(&mut connection)
             }
             Location::Server(url) => {
-                steps_of_server(&mut url.connect(tenant, Purpose::Read, options.busy_timeout_ms)?)
+                steps_of_server(&mut url.connect(tenant, Purpose::Read, options.patience())?)
             }
         }
     }
@@ -141,19 +141,20 @@ pub(crate) fn migrated(
     tenant: &TenantId,
     options: &Options,
 ) -> Result<Connection, StoreError> {
-    let mut connection = url.connect(tenant, Purpose::Write, options.busy_timeout_ms)?;
+    let mut connection = url.connect(tenant, Purpose::Write, options.patience())?;
     let missing = steps_of_server(&mut connection)?.into_iter().find(|step| !step.applied);
     if let Some(SchemaStep { name: migration, .. }) = missing {
-        // One process migrates, the others wait and find it done.
+        // One process migrates, the others wait and find it done: for as long as that takes, so on a connection of its own.
+        let mut migrating = url.connect(tenant, Purpose::Write, Patience { answer: None, ..options.patience() })?;
         let run = |connection: &mut Postgres, sql: &str| {
             let sql = format!("SELECT {sql}({APPLICATION_ID})");
             connection
                 .batch_execute(&sql)
                 .map_err(|error| StoreError::database("wait for a migration", error))
         };
-        run(&mut connection, "pg_advisory_lock")?;
-        let done = connection.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop);
-        run(&mut connection, "pg_advisory_unlock")?;
+        run(&mut migrating, "pg_advisory_lock")?;
+        let done = migrating.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop);
+        run(&mut migrating, "pg_advisory_unlock")?;
         done.map_err(|source| {
             let said = source.to_string();
             if said.contains("permission denied") || said.contains("must be owner") {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chancery_core::ids::TenantId;
 use chancery_core::statement::Environment;
@@ -12,7 +13,7 @@ use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Sqli
 use tokio::sync::watch;
 
 use crate::checkpointer::Checkpointer;
-use crate::connection::{self, APPLICATION_ID, Pool, Purpose, Source};
+use crate::connection::{self, APPLICATION_ID, Patience, Pool, Purpose, Source};
 use crate::database::{Begin, Connection, RunQuery as _};
 use crate::entry::{Appended, NewEntry};
 use crate::error::StoreError;
@@ -54,6 +55,9 @@ pub struct Options {
     pub clock: Clock,
     /// How long a statement waits for another program's lock, ms.
     pub busy_timeout_ms: u32,
+    /// How long a server may take for an answer, ms, before the connection to it is given up. It waits for others' locks
+    /// within that time. Migrations take as long as they take.
+    pub answer_timeout_ms: u32,
     /// How many records wait for the writer before submitters do.
     pub queue_entries_max: usize,
     /// The most rows of a transaction.
@@ -78,6 +82,7 @@ impl Options {
         Self {
             clock,
             busy_timeout_ms: 5_000,
+            answer_timeout_ms: 30_000,
             queue_entries_max: 4_096,
             batch_entries_max: 1_024,
             batch_bytes_max: 4 * 1024 * 1024,
@@ -86,6 +91,14 @@ impl Options {
             pages_max: None,
             hook: None,
         }
+    }
+}
+
+impl Options {
+    /// How long connections wait.
+    pub(crate) fn patience(&self) -> Patience {
+        let answer = Duration::from_millis(u64::from(self.answer_timeout_ms));
+        Patience { lock_ms: self.busy_timeout_ms, answer: Some(answer) }
     }
 }
 
@@ -286,7 +299,7 @@ impl Store {
         tenant: &TenantId,
         options: &Options,
     ) -> Result<Self, StoreError> {
-        let mut connection = url.connect(tenant, Purpose::Read, options.busy_timeout_ms)?;
+        let mut connection = url.connect(tenant, Purpose::Read, options.patience())?;
         steps_of_server(&mut connection)?;
         let source = Source::Postgres(Box::new(url.clone()), tenant.clone());
         Self::reading(source, &mut Connection::Postgres(Box::new(connection)), options)
@@ -294,7 +307,7 @@ impl Store {
 
     fn reading(source: Source, connection: &mut Connection, options: &Options) -> Result<Self, StoreError> {
         let settings = settings_of(connection, &source)?;
-        let pool = Pool::new(source.clone(), options.read_connections, options.busy_timeout_ms);
+        let pool = Pool::new(source.clone(), options.read_connections, options.patience());
         Ok(Self {
             writer: None,
             beside: None,
@@ -314,7 +327,7 @@ impl Store {
         lock: Option<Lock>,
     ) -> Result<Self, StoreError> {
         let settings = settings_of(&mut connection, &source)?;
-        let pool = Pool::new(source.clone(), options.read_connections, options.busy_timeout_ms);
+        let pool = Pool::new(source.clone(), options.read_connections, options.patience());
         let checkpointer = match &source {
             Source::Sqlite(path) => Some(Checkpointer::start(path, &options)?),
             Source::Postgres(..) => None,
@@ -523,7 +536,7 @@ pub(crate) fn check_identity(connection: &mut SqliteConnection, path: &Path) -> 
 pub(crate) fn open_for_writing(source: &Source, options: &Options) -> Result<Connection, StoreError> {
     match source {
         Source::Sqlite(path) => open_file_for_writing(path, options).map(Connection::Sqlite),
-        Source::Postgres(..) => source.connect(Purpose::Write, options.busy_timeout_ms),
+        Source::Postgres(..) => source.connect(Purpose::Write, options.patience()),
     }
 }
 

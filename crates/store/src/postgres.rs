@@ -7,12 +7,16 @@
 //! Beyond this machine TLS with a verified certificate is required, whatever the URL says. What is committed has to be
 //! on disk: a server, database or role that says otherwise (`synchronous_commit`, `fsync`, `full_page_writes`) is
 //! refused when a connection is opened. Every connection names its tenant, which row-level security holds it to.
+//!
+//! A server may hang without being down. So the wait for each answer has a bound; beyond it the connection is as good as
+//! lost, and is treated as one that is.
 
 use std::cell::Cell;
 use std::fmt;
 use std::fs;
 use std::future::Future;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,45 +28,83 @@ use diesel::{QueryableByName, RunQueryDsl as _};
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::{AsyncConnectionWrapper, BlockOn};
 use tokio::runtime::Runtime;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::tls::TlsStream;
+use tokio_postgres::{Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::connection::Purpose;
+use crate::connection::{Patience, Purpose};
 use crate::error::StoreError;
 
 /// A connection to PostgreSQL that blocks.
 pub(crate) type Postgres = AsyncConnectionWrapper<AsyncPgConnection, Reactor>;
 
-/// Longest time that connecting takes.
+/// Longest time that connecting to one of the URL's hosts takes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What was sent and is not acknowledged after this time, or a peer that is silent for it, ends a TCP connection, unless
+/// the URL says something else.
+const TCP_TIMEOUT: Duration = Duration::from_secs(30);
 
 thread_local! {
     /// A reactor on its way to the connection that was made with it: [`BlockOn`] has no other way to hand it over.
-    static MADE: Cell<Option<Runtime>> = const { Cell::new(None) };
+    static MADE: Cell<Option<Reactor>> = const { Cell::new(None) };
 }
 
 /// Drives the socket of one connection, on the thread that waits for an answer and while it waits. A thread that did so
 /// for all of them would be woken for each message, and wake whoever waits for it.
-pub(crate) struct Reactor(Option<Runtime>);
+pub(crate) struct Reactor {
+    /// There until it is dropped.
+    runtime: Option<Runtime>,
+    /// Ends what reads and writes the socket; whoever waits for an answer is told that the connection is closed.
+    driver: AbortHandle,
+    /// How long an answer may take.
+    patience: Option<Duration>,
+}
 
 impl BlockOn for Reactor {
     #[expect(clippy::expect_used, reason = "it is there until it is dropped, and `connect` has made it")]
     fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.0.as_ref().expect("the reactor").block_on(future)
+        self.runtime.as_ref().expect("the reactor").block_on(async {
+            let mut future = pin!(future);
+            if let Some(patience) = self.patience {
+                if let Ok(output) = timeout(patience, &mut future).await {
+                    return output;
+                }
+                tracing::warn!(error = %NoAnswer(patience), "a connection to the database is given up");
+                self.driver.abort();
+            }
+            future.await
+        })
     }
 
+    #[expect(clippy::expect_used, reason = "`connect` makes one right before it is taken")]
     fn get_runtime() -> Self {
-        Self(MADE.take())
+        MADE.take().expect("the reactor")
     }
 }
 
 impl Drop for Reactor {
     fn drop(&mut self) {
-        if let Some(reactor) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             // A connection may be dropped where nothing may block.
-            reactor.shutdown_background();
+            runtime.shutdown_background();
         }
+    }
+}
+
+/// The server says nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the server has not answered for {} ms", .0.as_millis())]
+struct NoAnswer(Duration);
+
+/// Reads and writes the socket until the connection ends. Whoever waits for an answer then hears no more than that it is
+/// closed.
+async fn drive<S: TlsStream + Unpin>(connection: tokio_postgres::Connection<Socket, S>) {
+    if let Err(error) = connection.await {
+        tracing::warn!(%error, "a connection to the database was lost");
     }
 }
 
@@ -141,6 +183,15 @@ impl FromStr for PostgresUrl {
         };
         config.ssl_mode(if tls { SslMode::Require } else { SslMode::Disable });
         config.connect_timeout(CONNECT_TIMEOUT).application_name("chancery");
+        if !query.contains("keepalives") {
+            config
+                .keepalives_idle(TCP_TIMEOUT / 2)
+                .keepalives_interval(TCP_TIMEOUT / 6)
+                .keepalives_retries(3);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(TCP_TIMEOUT);
+        }
         Ok(Self { config, root_certificates })
     }
 }
@@ -182,11 +233,17 @@ impl PostgresUrl {
         &self,
         tenant: &TenantId,
         purpose: Purpose,
-        timeout_ms: u32,
+        patience: Patience,
     ) -> Result<Postgres, StoreError> {
-        let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let connection = reactor.block_on(self.establish())?;
-        MADE.set(Some(reactor));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(u32::MAX).max(1);
+        let each = patience.answer.map_or(CONNECT_TIMEOUT, |answer| answer.min(CONNECT_TIMEOUT));
+        let limit = each.saturating_mul(hosts);
+        let (connection, driver) = runtime
+            .block_on(async { timeout(limit, self.establish()).await })
+            .map_err(|_| failed(NoAnswer(limit)))??;
+        MADE.set(Some(Reactor { runtime: Some(runtime), driver, patience: patience.answer }));
+        let timeout_ms = patience.lock_ms;
         let mut connection = Postgres::from(connection);
         // Tenant ids have no character that means something in SQL.
         let read_only = if purpose == Purpose::Read { "on" } else { "off" };
@@ -203,16 +260,17 @@ impl PostgresUrl {
         Ok(connection)
     }
 
-    async fn establish(&self) -> Result<AsyncPgConnection, StoreError> {
-        let established = if self.config.get_ssl_mode() == SslMode::Disable {
+    async fn establish(&self) -> Result<(AsyncPgConnection, AbortHandle), StoreError> {
+        let (client, driver) = if self.config.get_ssl_mode() == SslMode::Disable {
             let (client, connection) = self.config.connect(NoTls).await.map_err(failed)?;
-            AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            (client, tokio::spawn(drive(connection)))
         } else {
             let tls = MakeRustlsConnect::new(self.tls()?);
             let (client, connection) = self.config.connect(tls).await.map_err(failed)?;
-            AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            (client, tokio::spawn(drive(connection)))
         };
-        established.map_err(failed)
+        let connection = AsyncPgConnection::try_from(client).await.map_err(failed)?;
+        Ok((connection, driver.abort_handle()))
     }
 
     /// TLS that trusts `sslrootcert`, or what this machine trusts.

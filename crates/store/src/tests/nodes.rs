@@ -4,7 +4,7 @@ use diesel::RunQueryDsl as _;
 use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::Text;
 
-use super::support::Fixture;
+use super::support::{Fixture, options};
 use crate::connection::Purpose;
 
 const WORK: &str = "checkpoints";
@@ -61,7 +61,8 @@ fn the_database_refuses_a_fence_that_falls() {
     store.hold_lease(WORK, "one", 0).unwrap();
     store.hold_lease(WORK, "other", 60_000).unwrap();
     let url = fixture.postgres_url().unwrap();
-    let mut connection = url.connect(&fixture.settings().tenant, Purpose::Write, 1_000).unwrap();
+    let mut connection =
+        url.connect(&fixture.settings().tenant, Purpose::Write, options().patience()).unwrap();
     for (sql, why) in [
         ("UPDATE leases SET fence = 1", "grows with each holder"),
         ("UPDATE leases SET holder = 'one'", "grows with each holder"),
@@ -87,7 +88,8 @@ fn every_table_key_and_reference_leads_with_the_tenant() {
     let Some(fixture) = Fixture::on_postgres() else { return };
     drop(fixture.create());
     let url = fixture.postgres_url().unwrap();
-    let mut connection = url.connect(&fixture.settings().tenant, Purpose::Read, 1_000).unwrap();
+    let mut connection =
+        url.connect(&fixture.settings().tenant, Purpose::Read, options().patience()).unwrap();
     let mut found = |sql: &str| -> Vec<String> {
         let rows: Vec<Found> = diesel::sql_query(sql).load(&mut connection).unwrap();
         rows.into_iter().map(|row| row.found).collect()
