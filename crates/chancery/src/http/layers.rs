@@ -155,7 +155,8 @@ async fn time_out(Extract(state): Extract<State>, request: Request, next: Next) 
     }
 }
 
-fn late(limit: Duration, writes: bool) -> Problem {
+/// The answer to a request that took too long; `writes` says whether it may have been recorded.
+pub(super) fn late(limit: Duration, writes: bool) -> Problem {
     let detail = if writes {
         "no answer in time; it may have been recorded: repeat the same request to learn"
     } else {

@@ -224,6 +224,12 @@ const PROBLEMS: &[Listed] = &[
         "not an activation, or not of this policy and version",
     ),
     like(429, "limit.rate", |f| f.is_guarded, "too many requests, or too many bad credentials; retry"),
+    named(
+        429,
+        "limit.rate",
+        &["getBuild", "getRootKeys", "getKeyring"],
+        "too many requests from the address; retry",
+    ),
     named(429, "limit.decisions", &["decide"], "as many decisions today as the tenant may have"),
     like(500, "runtime.internal", |_| true, "the server failed"),
     like(500, "store.corrupt", |f| f.reads_store(), "what is stored is damaged; the operator has to look"),
@@ -253,7 +259,7 @@ const PROBLEMS: &[Listed] = &[
     named(500, "checkpoint.broken", EXPORTING, "the publisher's memory is damaged"),
     named(500, "bundle.tampered", CASES, "a stored bundle is not what was signed"),
     named(500, "trust.keyring", CASES, "the stored keyring does not hold"),
-    like(503, "server.timeout", |f| f.is_timed, "no answer in time; what was sent may have been recorded"),
+    like(503, "server.timeout", |_| true, "no answer in time; what was sent may have been recorded"),
     like(503, "server.busy", |f| !f.is_timed, "too many batches, exports and verifications at once"),
     like(503, "store.unavailable", |f| f.reads_store(), "the store cannot be used at the moment"),
     named(

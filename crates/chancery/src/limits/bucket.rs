@@ -134,12 +134,6 @@ impl<K: Clone + Eq + Hash> Keyed<K> {
         }
         if buckets.by_key.len() >= KEYS_MAX { buckets.beyond.room(self.rate, now) } else { Ok(()) }
     }
-
-    /// Whether something of it is taken.
-    pub(super) fn is_touched(&self, key: &K, now: Timestamp) -> bool {
-        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.by_key.get(key).is_some_and(|bucket| !bucket.is_full(now))
-    }
 }
 
 #[cfg(test)]

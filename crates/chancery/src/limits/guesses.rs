@@ -1,7 +1,9 @@
-//! Whoever shows bad credentials is slowed down: twenty at once, then one a second for each address.
+//! Whoever shows bad credentials is told so twenty times at once, then once a second for each address.
 //!
-//! Behind one address there may be many callers. So a credential that was good a while ago is judged even where the
-//! address has too many bad ones: a program that goes on with an expired key does not lock out its neighbours.
+//! Behind one address there may be many callers. So a credential is judged first, and only where it is bad its caller
+//! may be told to wait instead: nobody's guesses lock out a neighbour. API keys are a look in memory. The signature of a
+//! token is more: where the address has too many bad ones, tokens are judged one at a time, but for those that were good
+//! within the hour.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -9,23 +11,25 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
 use chancery_core::time::Timestamp;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::bucket::{Keyed, Rate, Wait};
 
 const PER_SECOND: u32 = 1;
 const BURST: u32 = 20;
-/// For how long a good credential is remembered, µs.
+/// For how long a good token is remembered, µs.
 const GOOD_MICROS: i64 = 3_600 * 1_000_000;
 /// The most that are.
 const GOOD_MAX: usize = 16_384;
 
-/// Bad credentials by address, and good ones of addresses that have bad ones.
+/// Bad credentials by address, and good tokens.
 #[derive(Debug)]
 pub(crate) struct Guesses {
     bad: Keyed<IpAddr>,
     /// By a hash that only this process can make; until when.
     good: Mutex<HashMap<u64, i64>>,
     hasher: RandomState,
+    turns: Semaphore,
 }
 
 impl Default for Guesses {
@@ -34,12 +38,13 @@ impl Default for Guesses {
             bad: Keyed::new(Rate::new(PER_SECOND, BURST)),
             good: Mutex::default(),
             hasher: RandomState::new(),
+            turns: Semaphore::new(1),
         }
     }
 }
 
 /// An address as it is counted: whoever has one IPv6 address has the 2^64 beside it.
-fn counted(address: IpAddr) -> IpAddr {
+pub(super) fn counted(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
             Some(v4) => IpAddr::V4(v4),
@@ -50,34 +55,39 @@ fn counted(address: IpAddr) -> IpAddr {
 }
 
 impl Guesses {
-    /// Whether a credential from there is looked at now.
-    pub(crate) fn may_try(&self, address: IpAddr, credential: &str, now: Timestamp) -> Result<(), Wait> {
-        let Err(wait) = self.bad.room(&counted(address), now) else { return Ok(()) };
+    /// Waits for a turn to judge a token, which costs more than a look in memory: where the address has too many bad
+    /// ones, and the token is none that was good, one is judged at a time.
+    pub(crate) async fn turn(
+        &self,
+        address: IpAddr,
+        token: &str,
+        now: Timestamp,
+    ) -> Option<SemaphorePermit<'_>> {
+        if self.bad.room(&counted(address), now).is_ok() || self.is_known(token, now) {
+            return None;
+        }
+        self.turns.acquire().await.ok()
+    }
+
+    fn is_known(&self, token: &str, now: Timestamp) -> bool {
         let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
-        match good.get(&self.hasher.hash_one(credential)) {
-            Some(until) if *until > now.unix_micros() => Ok(()),
-            _ => Err(wait),
-        }
+        good.get(&self.hasher.hash_one(token)).is_some_and(|until| *until > now.unix_micros())
     }
 
-    /// It was bad.
-    pub(crate) fn was_bad(&self, address: IpAddr, now: Timestamp) {
-        // Where there is no room it has been let through for having been good once.
-        let _ = self.bad.take(&counted(address), now);
+    /// A credential from there was bad: whether its caller is told why, or to wait.
+    pub(crate) fn was_bad(&self, address: IpAddr, now: Timestamp) -> Result<(), Wait> {
+        self.bad.take(&counted(address), now)
     }
 
-    /// It was good.
-    pub(crate) fn was_good(&self, address: IpAddr, credential: &str, now: Timestamp) {
-        if !self.bad.is_touched(&counted(address), now) {
-            return;
-        }
+    /// A token was good.
+    pub(crate) fn was_good(&self, token: &str, now: Timestamp) {
         let now = now.unix_micros();
         let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
         if good.len() >= GOOD_MAX {
             good.retain(|_, until| *until > now);
         }
         if good.len() < GOOD_MAX {
-            good.insert(self.hasher.hash_one(credential), now.saturating_add(GOOD_MICROS));
+            good.insert(self.hasher.hash_one(token), now.saturating_add(GOOD_MICROS));
         }
     }
 }
@@ -97,38 +107,27 @@ mod tests {
     #[test]
     fn guessing_is_slow_and_only_from_where_it_comes() {
         let guesses = Guesses::default();
-        let (here, there) = (address("192.0.2.1"), address("192.0.2.2"));
-        let tried = |s| {
-            let tries = (0..100).filter(|at_| {
-                let may = guesses.may_try(here, &format!("guess {s} {at_}"), at(s)).is_ok();
-                if may {
-                    guesses.was_bad(here, at(s));
-                }
-                may
-            });
-            tries.count()
-        };
-        assert_eq!((tried(0), tried(1), tried(11)), (20, 1, 10));
-        assert!(guesses.may_try(here, "x", at(11)).is_err_and(|wait| wait.seconds() == 1));
-        assert!(guesses.may_try(there, "x", at(11)).is_ok());
+        let (here, there) = (address("2001:db8::1"), address("2001:db8:0:1::1"));
+        let told = |s| (0..100).filter(|_| guesses.was_bad(here, at(s)).is_ok()).count();
+        assert_eq!((told(0), told(1), told(11)), (20, 1, 10));
+        assert!(guesses.was_bad(address("2001:db8::2"), at(11)).is_err_and(|wait| wait.seconds() == 1));
+        assert!(guesses.was_bad(there, at(11)).is_ok());
     }
 
-    #[test]
-    fn a_neighbour_with_a_good_credential_is_not_locked_out() {
+    #[tokio::test]
+    async fn only_unknown_tokens_from_where_bad_ones_come_wait_for_their_turn() {
         let guesses = Guesses::default();
-        let here = address("2001:db8::1");
-        guesses.was_bad(here, at(0));
-        guesses.was_good(here, "good", at(0));
-        for _ in 0..100 {
-            guesses.was_bad(address("2001:db8::2"), at(0));
-        }
-        assert!(guesses.may_try(here, "other", at(0)).is_err(), "the network is one");
-        assert!(guesses.may_try(address("2001:db8:0:1::1"), "other", at(0)).is_ok());
-        assert!(guesses.may_try(here, "good", at(0)).is_ok());
-        for _ in 0..100 {
-            guesses.was_bad(here, at(3_600));
-        }
-        assert!(guesses.may_try(here, "good", at(3_600)).is_err(), "it is forgotten after an hour");
+        let here = address("192.0.2.1");
+        guesses.was_good("good", at(0));
+        assert!(guesses.turn(here, "other", at(0)).await.is_none());
+        while guesses.was_bad(here, at(0)).is_ok() {}
+        let turn = guesses.turn(here, "other", at(0)).await;
+        assert!(turn.is_some() && guesses.turns.try_acquire().is_err(), "there is one");
+        assert!(guesses.turn(here, "good", at(0)).await.is_none(), "it was good before");
+        assert!(guesses.turn(address("192.0.2.2"), "other", at(0)).await.is_none());
+        drop(turn);
+        while guesses.was_bad(here, at(3_600)).is_ok() {}
+        assert!(guesses.turn(here, "good", at(3_600)).await.is_some(), "it is forgotten after an hour");
     }
 
     #[test]

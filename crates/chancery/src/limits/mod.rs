@@ -3,7 +3,7 @@
 //! | limit | of | where it is said |
 //! |---|---|---|
 //! | requests a second | a tenant | `[limits]` of the tenant |
-//! | requests a second | each of its credentials | the same |
+//! | requests a second | each of its credentials; without one, each address | the same |
 //! | decisions a day (UTC), lines of batches among them | a tenant | the same |
 //! | bad credentials | an address, of IPv6 its first 64 bits | [`Guesses`], always |
 //!
@@ -13,6 +13,7 @@
 mod bucket;
 mod guesses;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chancery_core::time::Timestamp;
@@ -113,6 +114,8 @@ pub(crate) enum Limited {
     Tenant(Wait),
     /// Too many requests with the credential.
     Credential(Wait),
+    /// Too many requests for what is public.
+    Address(Wait),
     /// As many decisions as the day may have.
     Day(Wait),
 }
@@ -122,6 +125,8 @@ pub(crate) enum Limited {
 pub struct Limits {
     tenant: Option<(Rate, Mutex<Bucket>)>,
     credentials: Option<Keyed<Arc<str>>>,
+    /// Of those who show none. They take nothing from whoever does.
+    addresses: Option<Keyed<IpAddr>>,
     day: Option<Day>,
 }
 
@@ -142,6 +147,7 @@ impl Limits {
         Ok(Self {
             tenant: tenant.map(|rate| (rate, Mutex::default())),
             credentials: credential.map(Keyed::new),
+            addresses: credential.map(Keyed::new),
             day: settings
                 .decisions_per_day
                 .map(|most| Day { most, used: Mutex::new((day_of(now), decided)) }),
@@ -159,6 +165,14 @@ impl Limits {
                 let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
                 bucket.take(*rate, now).map_err(Limited::Tenant)
             }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a request for what is public, from an address.
+    pub(crate) fn public(&self, address: IpAddr, now: Timestamp) -> Result<(), Limited> {
+        match &self.addresses {
+            Some(addresses) => addresses.take(&guesses::counted(address), now).map_err(Limited::Address),
             None => Ok(()),
         }
     }

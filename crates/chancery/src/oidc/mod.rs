@@ -19,7 +19,7 @@ pub(crate) mod tests;
 use std::sync::Arc;
 
 use chancery_core::time::Timestamp;
-use chancery_runtime::credentials::Roles;
+use chancery_runtime::credentials::{PREFIX, Roles};
 use jsonwebtoken::Validation;
 use serde_json::{Map, Value};
 
@@ -41,6 +41,8 @@ const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
 pub(crate) struct Holder {
     pub(crate) principal: Arc<str>,
     pub(crate) roles: Roles,
+    /// Until when the token is good, leeway included, in seconds since 1970.
+    pub(crate) until_s: i64,
 }
 
 /// Why a token is refused. None of them shows a part of it.
@@ -152,7 +154,8 @@ impl Oidc {
             Some(begins) => begins,
             None => instant(claims, "iat")?.ok_or(TokenError::Malformed("it has neither `nbf` nor `iat`"))?,
         };
-        if now_s >= expires.saturating_add(leeway_s) {
+        let until_s = expires.saturating_add(leeway_s);
+        if now_s >= until_s {
             return Err(TokenError::Expired);
         }
         if now_s < begins.saturating_sub(leeway_s) {
@@ -167,7 +170,7 @@ impl Oidc {
         if roles.is_empty() {
             return Err(TokenError::NoRole);
         }
-        Ok(Holder { principal: principal.into(), roles })
+        Ok(Holder { principal: principal.into(), roles, until_s })
     }
 
     /// What the values of the claim for roles are mapped to. A value that is not mapped means nothing.
@@ -230,7 +233,7 @@ fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     find(claims.get(first)?.as_object()?, rest)
 }
 
-/// Whether a bearer token is a JSON web token: three parts with dots. No API key has a dot.
+/// Whether a bearer credential is a JSON web token: three parts with dots. An API key has those of its tenant's name.
 pub(crate) fn is_token(text: &str) -> bool {
-    text.bytes().filter(|byte| *byte == b'.').count() == 2
+    !text.starts_with(PREFIX) && text.bytes().filter(|byte| *byte == b'.').count() == 2
 }

@@ -379,7 +379,7 @@ fn settings_that_trust_too_much_are_refused() {
 #[test]
 fn a_token_is_told_from_an_api_key() {
     assert!(is_token("a.b.c"));
-    for other in ["", "chy_abc", "a.b", "a.b.c.d"] {
+    for other in ["", "chy_abc", "a.b", "a.b.c.d", "chy_eu.acme.claims_0123456789abcdef_00"] {
         assert!(!is_token(other), "{other}");
     }
 }

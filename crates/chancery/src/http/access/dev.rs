@@ -2,23 +2,28 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
 
 use crate::http::error::Problem;
 
-/// A web page whose name was pointed at 127.0.0.1 is not a caller on this machine.
-pub(super) fn check_host(headers: &HeaderMap) -> Result<(), Problem> {
-    match headers.get(header::HOST) {
-        Some(host) if !is_loopback_host(host.as_bytes()) => Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "auth.host",
-            "without credentials only requests to `localhost`, `127.0.0.1` or `[::1]` are taken",
-        )),
-        _ => Ok(()),
+/// A web page whose name was pointed at 127.0.0.1 is not a caller on this machine. Every name that a request gives has to
+/// be of it, in `Host` and, as HTTP/2 has it, in `:authority`; and one has to be there.
+pub(super) fn check_host(parts: &Parts) -> Result<(), Problem> {
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let hosts = parts.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    let mut named = authority.into_iter().chain(hosts).peekable();
+    if named.peek().is_some() && named.all(is_loopback_host) {
+        return Ok(());
     }
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "auth.host",
+        "without credentials only requests to `localhost`, `127.0.0.1` or `[::1]` are taken",
+    ))
 }
 
-/// Whether a `Host` header names this machine.
+/// Whether a host with its port names this machine.
 fn is_loopback_host(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else { return false };
     if let Ok(address) = host.parse::<SocketAddr>() {
@@ -36,6 +41,30 @@ fn is_loopback_host(host: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::Request;
+
+    #[test]
+    fn every_name_that_a_request_gives_is_of_this_machine_and_one_is_there() {
+        let taken = |uri: &str, hosts: &[&str]| {
+            let request = Request::builder().uri(uri);
+            let request = hosts.iter().fold(request, |request, host| request.header(header::HOST, *host));
+            check_host(&request.body(()).unwrap().into_parts().0).map_err(|problem| problem.code())
+        };
+        for (uri, hosts) in
+            [("/", &["localhost"][..]), ("http://127.0.0.1:80/", &[]), ("http://[::1]/", &["[::1]"])]
+        {
+            assert_eq!(taken(uri, hosts), Ok(()), "{uri} {hosts:?}");
+        }
+        for (uri, hosts) in [
+            ("/", &[][..]),
+            ("http://evil.example/", &[]),
+            ("http://evil.example/", &["localhost"]),
+            ("http://localhost/", &["evil.example"]),
+            ("/", &["localhost", "evil.example"]),
+        ] {
+            assert_eq!(taken(uri, hosts), Err("auth.host"), "{uri} {hosts:?}");
+        }
+    }
 
     #[test]
     fn a_name_that_was_pointed_at_loopback_is_not_loopback() {

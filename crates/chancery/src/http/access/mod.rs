@@ -33,13 +33,17 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use chancery_core::time::Timestamp;
 use chancery_runtime::Caller;
 pub(super) use chancery_runtime::credentials::{Role, Roles};
+use tokio::time::timeout;
 
 use super::error::Problem;
+use super::layers::late;
 use super::parameters::{Query, Segments, TenantInQuery};
 use super::state::State;
 
+use credentials::Shown;
 use refusal::{Place, Refusal};
 pub(super) use routes::{Access, ROUTES, find};
 pub use tenants::{Log, TenantsError};
@@ -105,9 +109,16 @@ pub(super) struct Identity {
     roles: Roles,
     /// The API key, where it is one.
     key_id: Option<Arc<str>>,
+    shown: Shown,
 }
 
 impl Identity {
+    /// Refuses a credential that was good and is not any more, where a request goes on for long. Blocks where API keys
+    /// have to be read.
+    pub(super) fn check_again(&self, now: Timestamp) -> Result<(), Problem> {
+        self.shown.check(&self.tenant, now)
+    }
+
     /// Refuses a credential that lacks a role, where the route alone does not ask for it.
     pub(super) fn require(&self, role: Role) -> Result<(), Problem> {
         self.require_any(&[role])
@@ -156,7 +167,13 @@ pub(super) async fn authorise(Extract(state): Extract<State>, request: Request, 
     };
     let (mut parts, body) = request.into_parts();
     let place = Place::of(&state, route, &parts);
-    match admit(&state, route.access, &mut parts).await {
+    // Batches and the like have no other time-out for this.
+    let limit = state.request_timeout();
+    let admitted = match timeout(limit, admit(&state, route.access, &mut parts)).await {
+        Ok(admitted) => admitted,
+        Err(_) => Err(late(limit, false).into()),
+    };
+    match admitted {
         Ok(()) => {
             let identity = parts.extensions.get::<Identity>().cloned();
             let response = next.run(Request::from_parts(parts, body)).await;
@@ -173,6 +190,7 @@ async fn admit(state: &State, access: Access, parts: &mut Parts) -> Result<(), R
         Access::Page => return Ok(()),
         Access::Public => {
             let tenant = asked_for(state.tenants(), parts).await?;
+            throttle::public(state, &tenant, parts)?;
             parts.extensions.insert(TenantInQuery);
             parts.extensions.insert(tenant);
             return Ok(());
@@ -181,6 +199,7 @@ async fn admit(state: &State, access: Access, parts: &mut Parts) -> Result<(), R
             let segments = Segments::from_request_parts(parts, &()).await?;
             let wanted = segments.text("tenant");
             if let Some(tenant) = state.tenants().named(wanted).filter(|tenant| tenant.public_log()) {
+                throttle::public(state, tenant, parts)?;
                 parts.extensions.insert(tenant.clone());
                 return Ok(());
             }
@@ -201,7 +220,6 @@ async fn admit(state: &State, access: Access, parts: &mut Parts) -> Result<(), R
         }
         Access::OperatorPort => return Err(lacking(&[]).into()),
     };
-    throttle::request(&identity, state.clock().now())?;
     parts.extensions.insert(identity.tenant.clone());
     parts.extensions.insert(identity);
     Ok(())
@@ -217,20 +235,23 @@ fn refused(problem: Problem, identity: &Identity) -> Refusal {
     }
 }
 
-/// Who sends a request.
+/// Who sends a request, which is counted: also where it is refused for what it asks.
 async fn identify(state: &State, parts: &Parts) -> Result<Identity, Refusal> {
-    match state.authentication() {
+    let identity = match state.authentication() {
         Authentication::Dev { principal } => {
-            dev::check_host(&parts.headers)?;
-            Ok(Identity {
+            dev::check_host(parts)?;
+            Identity {
                 caller: Caller { principal: Arc::clone(principal) },
                 tenant: state.tenants().first().clone(),
                 roles: Roles::all(),
                 key_id: None,
-            })
+                shown: Shown::Nothing,
+            }
         }
-        Authentication::Credentials => credentials::identify(state, parts).await,
-    }
+        Authentication::Credentials => credentials::identify(state, parts).await?,
+    };
+    throttle::request(&identity, state.clock().now())?;
+    Ok(identity)
 }
 
 /// The tenant that a public route is asked about.

@@ -14,6 +14,7 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use chancery_core::ids::TenantId;
+use chancery_core::time::Timestamp;
 use chancery_runtime::credentials::Roles;
 use chancery_runtime::records::{Records, RecordsError};
 use chancery_runtime::{Clock, Location, Runtime};
@@ -200,9 +201,14 @@ impl Tenant {
         tokens(self).is_some_and(|own| Some(own) == tokens(other))
     }
 
+    /// What time it is, by the clock of the process.
+    pub(in crate::http) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
     /// Counts a decision, or refuses it where the day has had as many as it may.
     pub(in crate::http) fn take_decision(&self) -> Result<(), Problem> {
-        self.0.log.limits.decision(self.0.clock.now()).map_err(super::throttle::limited)
+        self.0.log.limits.decision(self.now()).map_err(super::throttle::limited)
     }
 
     /// What it and its credentials may.

@@ -1,12 +1,12 @@
 //! Limits at the door: what a tenant and its credentials may, and how fast credentials can be guessed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use chancery_core::time::Timestamp;
 
-use super::Identity;
+use super::{Identity, Tenant};
 use crate::http::error::Problem;
 use crate::http::serve::Peer;
 use crate::http::state::State;
@@ -18,11 +18,18 @@ pub(super) fn request(identity: &Identity, now: Timestamp) -> Result<(), Problem
     identity.tenant.limits().request(credential, now).map_err(limited)
 }
 
+/// Takes a request for what is public at a tenant. Nothing is counted where nobody knows from where it comes.
+pub(super) fn public(state: &State, tenant: &Tenant, parts: &Parts) -> Result<(), Problem> {
+    let Some(address) = address(parts, state.behind_proxy()) else { return Ok(()) };
+    tenant.limits().public(address, state.clock().now()).map_err(limited)
+}
+
 /// What is answered where a limit is reached.
 pub(super) fn limited(limited: Limited) -> Problem {
     match limited {
         Limited::Tenant(wait) => rate(wait, "the tenant has as many requests a second as it may"),
         Limited::Credential(wait) => rate(wait, "the credential has as many requests a second as it may"),
+        Limited::Address(wait) => rate(wait, "your address has as many public requests a second as it may"),
         Limited::Day(wait) => {
             let detail =
                 "the tenant has had as many decisions today as it may; the day ends at midnight, UTC";
@@ -31,44 +38,9 @@ pub(super) fn limited(limited: Limited) -> Problem {
     }
 }
 
-fn rate(wait: Wait, detail: &str) -> Problem {
+pub(super) fn rate(wait: Wait, detail: &str) -> Problem {
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "limit.rate", format!("{detail}; retry"))
         .retry_after(wait.seconds())
-}
-
-/// Where a credential comes from, and what it is: what guessing is counted by.
-pub(super) struct Attempt<'a> {
-    state: &'a State,
-    address: IpAddr,
-    credential: &'a str,
-    now: Timestamp,
-}
-
-impl<'a> Attempt<'a> {
-    /// Refuses where too many bad ones came from there. Nothing is counted where nobody knows from where.
-    pub(super) fn begin(
-        state: &'a State,
-        parts: &Parts,
-        credential: &'a str,
-    ) -> Result<Option<Self>, Problem> {
-        let Some(address) = address(parts, state.behind_proxy()) else { return Ok(None) };
-        let now = state.clock().now();
-        state
-            .guesses()
-            .may_try(address, credential, now)
-            .map_err(|wait| rate(wait, "too many bad credentials came from your address"))?;
-        Ok(Some(Self { state, address, credential, now }))
-    }
-
-    /// What came of it. A server that could not tell has found nothing bad.
-    pub(super) fn end(self, status: Option<StatusCode>) {
-        let guesses = self.state.guesses();
-        match status {
-            None => guesses.was_good(self.address, self.credential, self.now),
-            Some(StatusCode::UNAUTHORIZED) => guesses.was_bad(self.address, self.now),
-            Some(_) => {}
-        }
-    }
 }
 
 /// Where a request comes from. A proxy puts the address that it saw behind those that a caller made up.
@@ -78,8 +50,14 @@ pub(super) fn address(parts: &Parts, behind_proxy: bool) -> Option<IpAddr> {
         return Some(peer);
     }
     let forwarded = parts.headers.get_all("x-forwarded-for").iter().next_back();
-    let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+    let last = forwarded.and_then(|value| parsed(value.to_str().ok()?.rsplit(',').next()?.trim()));
     Some(last.unwrap_or(peer))
+}
+
+/// An address, with its port or without: `192.0.2.1:80`, `[2001:db8::1]:80`, `[2001:db8::1]`.
+fn parsed(text: &str) -> Option<IpAddr> {
+    let alone = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    alone.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))
 }
 
 #[cfg(test)]
@@ -100,6 +78,9 @@ mod tests {
         assert_eq!(of(&["192.0.2.1"], true), "192.0.2.1");
         assert_eq!(of(&["198.51.100.9, 192.0.2.1"], true), "192.0.2.1");
         assert_eq!(of(&["198.51.100.9", "192.0.2.1"], true), "192.0.2.1");
+        assert_eq!(of(&["192.0.2.1:4711"], true), "192.0.2.1");
+        assert_eq!(of(&["198.51.100.9, [2001:db8::1]:4711"], true), "2001:db8::1");
+        assert_eq!(of(&["[2001:db8::1]"], true), "2001:db8::1");
         for nothing in [&[][..], &[""], &["nonsense"], &["192.0.2.1,"]] {
             assert_eq!(of(nothing, true), "10.0.0.1");
         }

@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use chancery_core::time::Timestamp;
 use chancery_runtime::Caller;
 
+use super::credentials::Shown;
 use super::refusal::Refusal;
 use super::{Identity, Tenants};
 use crate::http::error::Problem;
@@ -21,10 +22,11 @@ pub(super) async fn identify(tenants: &Tenants, token: &str, now: Timestamp) -> 
         tenant: tenant.clone(),
         roles: holder.roles,
         key_id: None,
+        shown: Shown::Token { until_s: holder.until_s },
     })
 }
 
-fn refused(error: TokenError) -> Problem {
+pub(super) fn refused(error: TokenError) -> Problem {
     let (status, code) = match &error {
         TokenError::Malformed(_) => (StatusCode::UNAUTHORIZED, "auth.malformed"),
         TokenError::Unknown(_) => (StatusCode::UNAUTHORIZED, "auth.unknown"),

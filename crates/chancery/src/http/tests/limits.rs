@@ -1,5 +1,8 @@
 //! Limits at the door: what is refused with 429, when it is over, and who is not concerned.
 
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::json;
@@ -106,18 +109,68 @@ async fn each_credential_and_each_tenant_has_limits_of_its_own() {
 #[tokio::test]
 async fn guessing_is_slow_and_locks_out_nobody_else() {
     let (api, token) = with_tokens(json!({}));
-    let (good, late) = (token(0, "a"), token(0, "b"));
-    ask(&api, "chy_nonsense", "192.0.2.1").await.problem(401, "auth.malformed");
-    assert_eq!(ask(&api, &good, "192.0.2.1").await.status, 200);
-    for guess in 1..20 {
+    let key = api.api_key(0, "desk", "reader");
+    for guess in 0..20 {
         ask(&api, &format!("chy_{guess}"), "192.0.2.1").await.problem(401, "auth.malformed");
     }
     let refused = ask(&api, "chy_20", "192.0.2.1").await;
     refused.problem(429, "limit.rate");
     assert_eq!(refused.header(header::RETRY_AFTER), "1");
-    ask(&api, &late, "192.0.2.1").await.problem(429, "limit.rate");
-    assert_eq!(ask(&api, &good, "192.0.2.1").await.status, 200, "it was good before");
-    assert_eq!(ask(&api, &late, "192.0.2.2").await.status, 200, "from elsewhere");
+    // Neither was ever seen before.
+    assert_eq!(ask(&api, &token(0, "a"), "192.0.2.1").await.status, 200);
+    assert_eq!(ask(&api, &key, "192.0.2.1").await.status, 200);
+    ask(&api, "chy_20", "192.0.2.2").await.problem(401, "auth.malformed");
     api.clock.move_ms(1_000);
-    assert_eq!(ask(&api, &late, "192.0.2.1").await.status, 200);
+    ask(&api, "chy_20", "192.0.2.1").await.problem(401, "auth.malformed");
+}
+
+#[tokio::test]
+async fn what_is_refused_and_what_is_public_counts_as_well() {
+    let said = json!({"credential_requests_per_second": 2});
+    let api = Api::with(|options| {
+        options.authentication = Authentication::Credentials;
+        options.logs[0].public_log = true;
+        options.logs[0].limits = limits(options.clock.as_ref(), said);
+    });
+    let key = api.api_key(0, "anna", "approver");
+    for _ in 0..2 {
+        ask(&api, &key, "192.0.2.1").await.problem(403, "auth.role");
+    }
+    ask(&api, &key, "192.0.2.1").await.problem(429, "limit.rate");
+    let public = async |path: &str, from: &str| {
+        let peer = Peer { address: from.parse().unwrap(), certificate: None };
+        let request = Request::builder().uri(path).extension(peer);
+        send(&api.router, request.body(Body::empty()).unwrap()).await
+    };
+    assert_eq!(public("/v1/trust/keyring", "192.0.2.1:5").await.status, 200);
+    assert_ne!(public("/v1/log/acme/checkpoint", "192.0.2.1:5").await.status, 429);
+    public("/v1/log/acme/checkpoint", "192.0.2.1:5").await.problem(429, "limit.rate");
+    public("/v1/trust/keyring", "192.0.2.1:6").await.problem(429, "limit.rate");
+    assert_eq!(public("/v1/trust/keyring", "192.0.2.2:5").await.status, 200);
+}
+
+#[tokio::test]
+async fn whose_a_request_is_has_to_be_found_out_in_time() {
+    let claims =
+        json!({"iss": settings(&["ES256"]).issuer, "aud": "chancery", "sub": "a", "exp": 1, "nbf": 0});
+    let token = Issuing::new("k", jsonwebtoken::Algorithm::ES256).sign(&claims);
+    for (method, path) in [("GET", "/v1/decisions"), ("POST", "/v1/decisions:batch")] {
+        let (release, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let api = Api::with(|options| {
+            options.authentication = Authentication::Credentials;
+            options.request_timeout = Duration::from_millis(50);
+            // A provider that does not answer.
+            let source = Source::Given(Box::new(move || {
+                let _ = held.lock().unwrap().recv();
+                Ok(set_of(Vec::new()))
+            }));
+            options.logs[0].oidc = Some(Oidc::new(settings(&["ES256"]), source));
+        });
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let answer = send(&api.router, request.body(Body::empty()).unwrap()).await;
+        answer.problem(503, "server.timeout");
+        drop(release);
+    }
 }

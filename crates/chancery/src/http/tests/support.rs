@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, Request, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, header};
 use chancery_core::digest::{Digest, sha256};
 use chancery_core::key::{Signer as _, SigningKey};
 use chancery_core::keyring::{Role, RootPub};
@@ -366,7 +366,9 @@ impl Api {
 }
 
 /// Sends a request through a router and reads its answer to the end.
-pub(super) async fn send(router: &Router, request: Request<Body>) -> Answered {
+pub(super) async fn send(router: &Router, mut request: Request<Body>) -> Answered {
+    // As every client does.
+    request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = router.clone().oneshot(request).await.unwrap();
     let (parts, mut body) = response.into_parts();
