@@ -12,6 +12,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chancery_core::ids::TenantId;
+use chancery_core::time::Timestamp;
 use chancery_runtime::Answer;
 use chancery_runtime::batch::{BatchError, BatchLine};
 use serde::Serialize;
@@ -25,12 +26,16 @@ use super::stream::{self, Form};
 use super::{metrics, schema};
 use crate::lines::Lines;
 
+/// After how long the credential of a batch is looked at again, in ms.
+const LOOK_MS: i64 = 1_000;
+
 /// Decide a line at a time.
 ///
 /// Each line is a request as for `POST /v1/decisions`, at most 256 KiB; each line of the answer is that request's
 /// answer, or a problem document with the number of its `line`. An empty line is a bad line. A line that is refused
 /// takes no other line with it. When the input breaks off, a last problem says so; and so does a server that stops before
-/// the end of the input (`server.stopping`): send the lines after the answered ones again, elsewhere.
+/// the end of the input (`server.stopping`): send the lines after the answered ones again, elsewhere. A credential that is
+/// revoked or expires meanwhile ends the batch as well (`auth.revoked`, `auth.expired`).
 /// With `mark_replayed=true` an answer that was given before has `"replayed": true` besides.
 #[utoipa::path(
     post, path = "/v1/decisions:batch", operation_id = "decideBatch", tag = "decisions",
@@ -53,8 +58,10 @@ pub(super) async fn batch(
     let reader = BodyReader::until_cut(request.into_body(), tenant.request_timeout(), drain);
     let form = Form { kind: "batch", content_type: "application/x-ndjson", file_name: None };
     let (name, counting) = (tenant.name().clone(), tenant.clone());
+    let mut credential = Watched { identity: identity.clone(), looked: tenant.now() };
     let lines = Lines::new(reader, REQUEST_BYTES_MAX).map(move |line| -> io::Result<Vec<u8>> {
         let line = line?;
+        credential.look(counting.now())?;
         counting.take_decision().map_err(|_| io::ErrorKind::QuotaExceeded)?;
         Ok(line)
     });
@@ -77,6 +84,28 @@ pub(super) async fn batch(
         Ok(())
     })
 }
+
+/// The credential of a batch, which may go on for longer than that is good.
+struct Watched {
+    identity: Identity,
+    looked: Timestamp,
+}
+
+impl Watched {
+    /// Looks at it again, at most once a second.
+    fn look(&mut self, now: Timestamp) -> io::Result<()> {
+        if now.saturating_diff_ms(self.looked).abs() < LOOK_MS {
+            return Ok(());
+        }
+        self.looked = now;
+        self.identity.check_again(now).map_err(|problem| io::Error::other(Lost(problem)))
+    }
+}
+
+/// The credential is not good any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the credential is not good any more")]
+struct Lost(Problem);
 
 fn write(
     tenant: &TenantId,
@@ -116,22 +145,28 @@ struct Replayed {
 fn problem(error: BatchError) -> Problem {
     match error {
         BatchError::Execute(error) => error.into(),
-        BatchError::Input(error) if error.kind() == io::ErrorKind::TimedOut => Problem::new(
+        BatchError::Input(error) => error.downcast::<Lost>().map_or_else(input_problem, |lost| lost.0),
+    }
+}
+
+fn input_problem(error: io::Error) -> Problem {
+    match error {
+        error if error.kind() == io::ErrorKind::TimedOut => Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "request.timeout",
             "nothing came for too long; the lines before this one are answered",
         ),
-        BatchError::Input(error) if error.get_ref().is_some_and(|why| why.is::<Stopping>()) => Problem::new(
+        error if error.get_ref().is_some_and(|why| why.is::<Stopping>()) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "server.stopping",
             "the server is stopping; the lines before this one are answered, send the others again",
         ),
-        BatchError::Input(error) if error.kind() == io::ErrorKind::QuotaExceeded => Problem::new(
+        error if error.kind() == io::ErrorKind::QuotaExceeded => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "limit.decisions",
             "the tenant has had as many decisions today as it may; the lines before this one are answered",
         ),
-        BatchError::Input(_) => Problem::new(
+        _ => Problem::new(
             StatusCode::BAD_REQUEST,
             "request.body",
             "the input broke off; the lines before this one are answered",

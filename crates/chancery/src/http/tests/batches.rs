@@ -9,7 +9,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
-use super::support::{Api, request};
+use super::support::{Api, outside, request};
+use crate::http::Authentication;
 
 const PATH: &str = "/v1/decisions:batch";
 const NDJSON: &str = "application/x-ndjson";
@@ -90,9 +91,7 @@ async fn an_answer_comes_before_the_next_line_is_sent() {
     let api = Api::new();
     let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
     let body = coming(receiver);
-    let request_ = Request::builder().method(Method::POST).uri(PATH).header(header::CONTENT_TYPE, NDJSON);
-    let response = api.router.clone().oneshot(request_.body(body).unwrap()).await.unwrap();
-    let mut answers = response.into_body();
+    let mut answers = begun(&api, header::HOST, "localhost", body).await;
     for id in ["one", "two", "three"] {
         sender.send(Ok(format!("{}\n", request(id, "1")).into())).await.unwrap();
         let frame = answers.frame().await.unwrap().unwrap().into_data().unwrap();
@@ -101,6 +100,45 @@ async fn an_answer_comes_before_the_next_line_is_sent() {
     }
     drop(sender);
     assert!(answers.frame().await.is_none());
+}
+
+/// Begins a batch, and gives back its answers.
+async fn begun(api: &Api, name: header::HeaderName, value: &str, body: Body) -> Body {
+    let request = Request::builder().method(Method::POST).uri(PATH).header(header::CONTENT_TYPE, NDJSON);
+    let request = request.header(name, value).body(body).unwrap();
+    api.router.clone().oneshot(request).await.unwrap().into_body()
+}
+
+#[tokio::test]
+async fn a_credential_that_is_good_no_longer_ends_the_batch() {
+    for code in ["auth.revoked", "auth.expired"] {
+        let api = Api::with(|options| options.authentication = Authentication::Credentials);
+        let key = api.api_key(0, "claims-core", "submitter");
+        let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
+        let bearer = format!("Bearer {key}");
+        let mut answers = begun(&api, header::AUTHORIZATION, &bearer, coming(receiver)).await;
+        let mut ask = async |id: &str| {
+            sender.send(Ok(format!("{}\n", request(id, "1")).into())).await.unwrap();
+            let frame = answers.frame().await.unwrap().unwrap().into_data().unwrap();
+            serde_json::from_slice::<serde_json::Value>(&frame).unwrap()
+        };
+        assert_eq!(ask("one").await["execution_id"], "one");
+        api.clock.move_ms(1_000);
+        assert_eq!(ask("two").await["execution_id"], "two", "it is good still");
+        if code == "auth.revoked" {
+            let id = key.split('_').nth(2).unwrap();
+            outside(|| api.runtime.api_keys().revoke(id, 0, "tester")).unwrap();
+            api.clock.move_ms(1_000);
+        } else {
+            api.clock.move_ms(3_600_000);
+        }
+        let size = || outside(|| api.runtime.records().head()).unwrap().size;
+        let before = size();
+        let last = ask("three").await;
+        assert_eq!((&last["line"], &last["code"]), (&json!(3), &json!(code)));
+        assert!(answers.frame().await.is_none());
+        assert_eq!(size(), before, "it is not decided");
+    }
 }
 
 #[tokio::test]
