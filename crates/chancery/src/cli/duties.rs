@@ -1,5 +1,6 @@
 //! What a server does beside requests, for every tenant, on threads of their own: signing checkpoints, ending override
-//! cases, going by what other nodes have put in force, writing what was refused.
+//! cases, going by what other nodes have put in force, writing what was refused. No tenant shares a thread with another:
+//! a database that hangs keeps nobody else waiting. A duty that fails for good is tried again at its next turn.
 //!
 //! ```text
 //! every interval ── lease? ── held here ──► the work
@@ -9,6 +10,7 @@
 //! asked for, on a clock that nobody sets, and its last fifth is not used: this node has stopped before another begins. It
 //! saves work; that nothing happens twice is the log's own business.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -29,19 +31,15 @@ const EVENTS_INTERVAL: Duration = Duration::from_secs(1);
 /// The least time of a lease: shorter ones would change hands whenever a database is slow for a moment.
 const LEASE_MIN: Duration = Duration::from_secs(3);
 
-/// The threads of a server's own work.
+/// The threads of a server's own work for one tenant.
 pub(super) struct Duties(Vec<Periodic>);
 
 impl Duties {
     /// Begins. `holder` is a name that no other process has.
-    pub(super) fn start(config: &Config, runtimes: &[Runtime], holder: &str) -> Result<Self, Failure> {
-        let leases = |work, interval: Duration| -> Vec<Lease> {
-            let lease = |runtime: &Runtime| Lease::new(runtime, work, holder, interval);
-            runtimes.iter().map(lease).collect()
-        };
+    pub(super) fn start(config: &Config, runtime: &Runtime, holder: &str) -> Result<Self, Failure> {
         let interval = Duration::from_millis(config.checkpoint_interval_ms);
-        let checkpoints = leases(Work::Checkpoints, interval);
-        let publish = Periodic::start("checkpoints", interval, checkpoints, |lease| {
+        let lease = Lease::new(runtime, Work::Checkpoints, holder, interval);
+        let publish = Periodic::start("checkpoints", interval, lease, |lease| {
             let runtime = &lease.runtime;
             let done = if lease.take() {
                 runtime.publish_checkpoint().map(drop)
@@ -54,8 +52,8 @@ impl Duties {
             }
         })?;
         let interval = Duration::from_millis(config.override_interval_ms);
-        let overrides = leases(Work::Overrides, interval);
-        let expire = Periodic::start("overrides", interval, overrides, |lease| {
+        let lease = Lease::new(runtime, Work::Overrides, holder, interval);
+        let expire = Periodic::start("overrides", interval, lease, |lease| {
             let runtime = &lease.runtime;
             if lease.take()
                 && let Err(error) = runtime.expire_due_while(&|| lease.holds())
@@ -65,9 +63,8 @@ impl Duties {
             }
         })?;
         let mut duties = vec![publish, expire];
-        let shared: Vec<Runtime> = runtimes.iter().filter(|runtime| runtime.is_shared()).cloned().collect();
-        if !shared.is_empty() {
-            duties.push(Periodic::start("rules", FOLLOW_INTERVAL, shared, |runtime| {
+        if runtime.is_shared() {
+            duties.push(Periodic::start("rules", FOLLOW_INTERVAL, runtime.clone(), |runtime| {
                 let tenant = &runtime.settings().tenant;
                 match runtime.follow_rules() {
                     Ok(true) => tracing::info!(%tenant, "going by what another node has put in force"),
@@ -77,8 +74,7 @@ impl Duties {
                 }
             })?);
         }
-        let counted = runtimes.to_vec();
-        duties.push(Periodic::start("security-events", EVENTS_INTERVAL, counted, |runtime| {
+        duties.push(Periodic::start("security-events", EVENTS_INTERVAL, runtime.clone(), |runtime| {
             if let Err(error) = runtime.security_events().flush() {
                 let tenant = &runtime.settings().tenant;
                 tracing::error!(%tenant, error = chain(&error), "security events could not be written");
@@ -87,9 +83,14 @@ impl Duties {
         Ok(Self(duties))
     }
 
-    /// Ends it, and gives the leases back.
+    /// Ends it, and gives the leases back. Blocks until the last of them has come to its end.
     pub(super) fn stop(self) {
-        self.0.into_iter().for_each(Periodic::stop);
+        let threads: Vec<_> = self.0.into_iter().map(Periodic::tell).collect();
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the server had failed");
+            }
+        }
     }
 }
 
@@ -156,7 +157,7 @@ impl Drop for Lease {
     }
 }
 
-/// A thread that does something for each of some things again and again, so that no request waits for it.
+/// A thread that does something again and again, so that no request waits for it.
 struct Periodic {
     stop: mpsc::Sender<()>,
     thread: thread::JoinHandle<()>,
@@ -166,13 +167,16 @@ impl Periodic {
     fn start<T: Send + 'static>(
         name: &'static str,
         interval: Duration,
-        things: Vec<T>,
+        thing: T,
         work: impl Fn(&T) + Send + 'static,
     ) -> Result<Self, Failure> {
         let (stop, stopped) = mpsc::channel();
         let run = move || {
             loop {
-                things.iter().for_each(&work);
+                // What a panic says is on stderr; what it leaves half done, the next turn takes up like a crash's.
+                if panic::catch_unwind(AssertUnwindSafe(|| work(&thing))).is_err() {
+                    tracing::error!(duty = name, "a duty has panicked; it is tried again at its next turn");
+                }
                 if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
@@ -183,10 +187,45 @@ impl Periodic {
         Ok(Self { stop, thread })
     }
 
-    fn stop(self) {
+    /// Tells it to end, and gives what to wait for.
+    fn tell(self) -> thread::JoinHandle<()> {
         drop(self.stop);
-        if self.thread.join().is_err() {
-            tracing::error!("a thread of the server had failed");
+        self.thread
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duty_that_panics_is_tried_again() {
+        let (turns, turned) = mpsc::channel();
+        let periodic = Periodic::start("test", Duration::from_millis(1), turns, |turns| {
+            // Nobody listens any more once the test is over.
+            let _ = turns.send(());
+            panic!("on purpose");
+        })
+        .unwrap();
+        for _ in 0..3 {
+            turned.recv().unwrap();
         }
+        Duties(vec![periodic]).stop();
+        // Its thread has ended, and with it what it sent by: this comes to an end.
+        turned.iter().for_each(drop);
+    }
+
+    #[test]
+    fn a_duty_that_hangs_keeps_no_other_waiting() {
+        let (release, held) = mpsc::channel::<()>();
+        let hanging = Periodic::start("hanging", Duration::ZERO, held, |held| _ = held.recv()).unwrap();
+        let (turns, turned) = mpsc::channel();
+        let other = Periodic::start("other", Duration::from_millis(1), turns, |turns| _ = turns.send(()));
+        for _ in 0..3 {
+            turned.recv().unwrap();
+        }
+        Duties(vec![other.unwrap()]).stop();
+        drop(release);
+        Duties(vec![hanging]).stop();
     }
 }

@@ -42,7 +42,7 @@ pub enum Exit {
 
 impl Exit {
     /// The number, 0 to 11.
-    fn code(self) -> u8 {
+    pub(super) fn code(self) -> u8 {
         #[expect(clippy::as_conversions, reason = "the discriminants are the exit codes, all below 12")]
         let code = self as u8;
         code

@@ -1,8 +1,10 @@
 //! `chancery serve`: the HTTP API, the operator's port, and the checkpoint publisher, until it is told to stop.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use chancery_core::statement::Environment;
 use chancery_runtime::keys::check_mode;
@@ -10,6 +12,7 @@ use chancery_runtime::{Clock, Runtime};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
 use super::duties::Duties;
@@ -78,24 +81,114 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
         .enable_all()
         .build()
         .map_err(|error| Failure::system("cannot start the server's threads", &error))?;
-    let duties = Duties::start(&config, &runtimes, &holder(home)?)?;
-    let served = reactor.block_on(listen(&config, opened, home.edge.clock.clone(), metrics, authentication));
+    let told = signals()?;
+    let holder = holder(home)?;
+    let begin =
+        |runtime: Runtime| Duties::start(&config, &runtime, &holder).map(|duties| Ending { runtime, duties });
+    let endings = runtimes.into_iter().map(begin).collect::<Result<Vec<_>, _>>()?;
+    let clock = home.edge.clock.clone();
+    let served = reactor.block_on(listen(&config, opened, clock, metrics, authentication, told));
     // Whatever still runs holds the log; it has to be gone before the last checkpoint, and before the log closes.
     reactor.shutdown_timeout(Duration::from_secs(5));
-    duties.stop();
-    for runtime in &runtimes {
+    let limit = Duration::from_millis(config.drain_timeout_ms) + END_TIMEOUT;
+    let ended = end(endings, served.is_ok(), limit);
+    served.and(ended)?;
+    tracing::info!("stopped");
+    Ok(Exit::Ok)
+}
+
+/// How long the work of the tenants may take to end, beyond what requests may.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One tenant's work, which comes to its end.
+struct Ending {
+    runtime: Runtime,
+    duties: Duties,
+}
+
+impl Ending {
+    /// Ends it, signs a last checkpoint where the server has served, and closes the log.
+    fn end(self, has_served: bool) -> Result<(), Failure> {
+        let Self { runtime, duties } = self;
+        duties.stop();
         // A job ends with its next step; another node need not wait for that.
         runtime.end_backfills();
         if let Err(error) = runtime.security_events().drain() {
             tracing::error!(error = chain(&error), "security events could not be written");
         }
+        if has_served {
+            runtime.publish_checkpoint()?;
+        }
+        Ok(())
     }
-    served?;
-    // The others are not kept from a last checkpoint by one that cannot be signed.
-    let finished: Vec<_> = runtimes.iter().map(|runtime| home.finish(runtime)).collect();
-    finished.into_iter().collect::<Result<(), Failure>>()?;
-    tracing::info!("stopped");
-    Ok(Exit::Ok)
+}
+
+/// Ends the tenants' work, each on a thread of its own: none waits for another's database, and nobody for one that does
+/// not answer within `limit`.
+fn end(endings: Vec<Ending>, has_served: bool, limit: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + limit;
+    let (tell, told) = mpsc::channel();
+    let mut open = BTreeSet::new();
+    for ending in endings {
+        let (tell, tenant) = (tell.clone(), ending.runtime.settings().tenant.clone());
+        open.insert(tenant.as_str().to_owned());
+        thread::Builder::new()
+            .name("end".to_owned())
+            .spawn(move || {
+                let ended = ending.end(has_served);
+                // Nobody listens beyond the deadline.
+                let _ = tell.send((tenant, ended));
+            })
+            .map_err(|error| Failure::system("cannot start a thread", &error))?;
+    }
+    drop(tell);
+    let mut all = Ok(());
+    while let Ok((tenant, ended)) = told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        open.remove(tenant.as_str());
+        all = all.and(ended);
+    }
+    if open.is_empty() {
+        return all;
+    }
+    let open = open.into_iter().collect::<Vec<_>>().join("`, `");
+    Err(Failure::new(
+        Exit::Runtime,
+        format!("the work for `{open}` did not end in time, and is given up: no last checkpoint was signed"),
+    )
+    .help("nothing that was answered is lost; see whether the database answers, and start the server again"))
+}
+
+/// Hears the signals that end the process, on a thread of its own: the first is for the server, the second ends the
+/// process at once, whatever it waits for.
+fn signals() -> Result<oneshot::Receiver<()>, Failure> {
+    let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_signals)?;
+    let (mut terminate, mut interrupt) = {
+        let _within = reactor.enter();
+        (
+            signal(SignalKind::terminate()).map_err(no_signals)?,
+            signal(SignalKind::interrupt()).map_err(no_signals)?,
+        )
+    };
+    let mut next = async move || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let (tell, told) = oneshot::channel();
+    let hear = move || {
+        reactor.block_on(async {
+            next().await;
+            // The server may have ended by itself.
+            let _ = tell.send(());
+            next().await;
+        });
+        tracing::error!("told to stop twice: ending at once");
+        std::process::exit(Exit::Runtime.code().into());
+    };
+    let heard = thread::Builder::new().name("signals".to_owned()).spawn(hear);
+    heard.map_err(no_signals)?;
+    Ok(told)
 }
 
 async fn listen(
@@ -104,6 +197,7 @@ async fn listen(
     clock: Arc<dyn Clock>,
     metrics: PrometheusHandle,
     authentication: Authentication,
+    told: oneshot::Receiver<()>,
 ) -> Result<(), Failure> {
     let bind = async |address: SocketAddr| {
         TcpListener::bind(address).await.map_err(|error| {
@@ -144,8 +238,6 @@ async fn listen(
         drain_timeout: Duration::from_millis(config.drain_timeout_ms),
         connections_max: config.connections_max,
     };
-    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let drain = Drain::default();
     let tls = config.tls.as_ref().map(acceptor).transpose()?;
     tracing::info!(api = shown(&api), operator = shown(&operator), "listening");
@@ -160,17 +252,15 @@ async fn listen(
         );
     }
     let signals = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        // An error means that nobody hears signals any more: then it ends, too.
+        let _ = told.await;
         tracing::info!("stopping: not ready any more");
         drain.advance(Phase::Leaving);
         tokio::time::sleep(Duration::from_millis(config.drain_delay_ms)).await;
         tracing::info!("no new connections, waiting for requests under way");
         drain.advance(Phase::Closed);
     };
-    let (gone, api_gone) = tokio::sync::oneshot::channel::<()>();
+    let (gone, api_gone) = oneshot::channel::<()>();
     let api = async {
         serve(api, router(state.clone()), tls, limits, &drain, drain.reached(Phase::Closed)).await;
         drop(gone);

@@ -1,6 +1,13 @@
 //! `/healthz`, `/readyz` and `/metrics`, on the operator's port.
+//!
+//! The tenants are looked at side by side, each within a time of its own: one whose database hangs is not ready, and the
+//! others are what they are. Where a look does not come to its end, no second one is begun beside it: many would take all
+//! the threads there are.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State as Extract;
@@ -8,10 +15,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chancery_core::ids::TenantId;
 use chancery_core::time::Timestamp;
-use chancery_runtime::records::{DecisionFilter, Order, Records, RecordsError};
+use chancery_runtime::records::{DecisionFilter, Order, Records};
 use chancery_runtime::{Location, OpenError, Runtime};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
+use super::access::Tenant;
 use super::decisions::json;
 use super::drain::{Drain, Phase};
 use super::error::{Problem, chain};
@@ -66,10 +75,16 @@ pub(super) async fn readyz(
         return json(StatusCode::SERVICE_UNAVAILABLE, &stopping);
     }
     let now = state.clock().now();
-    let (mut all, mut ready) = (Vec::new(), Vec::new());
-    for tenant in state.tenants().all() {
+    let looks = state.tenants().all().into_iter().map(|tenant| {
         let (name, database) = (tenant.name().clone(), tenant.database().clone());
-        let checked = tenant.blocking(move |runtime| Ok(checks(runtime, now, &database))).await?;
+        let looked = look(&state, &tenant, "readyz", move |runtime| checks(runtime, now, &database));
+        (name, tokio::spawn(looked))
+    });
+    let looks: Vec<_> = looks.collect();
+    let (mut all, mut ready) = (Vec::new(), Vec::new());
+    for (name, looked) in looks {
+        let looked = looked.await.map_err(|_| Problem::internal())?;
+        let checked = looked.unwrap_or_else(|unseen| vec![("store", Err(unseen.to_string()))]);
         let is_ready = checked.iter().all(|(_, result)| result.is_ok());
         metrics::ready(&name, is_ready);
         ready.push(is_ready);
@@ -86,6 +101,45 @@ pub(super) async fn readyz(
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
     };
     json(code, &Readiness { status, checks: all })
+}
+
+/// How long a look at one tenant may take: whoever probes waits for hardly more.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The looks at tenants: of each kind, one at a time for each of them.
+#[derive(Debug, Default)]
+pub(super) struct Looks(Mutex<HashMap<(TenantId, &'static str), Arc<Semaphore>>>);
+
+impl Looks {
+    fn place(&self, tenant: &TenantId, kind: &'static str) -> Arc<Semaphore> {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(places.entry((tenant.clone(), kind)).or_insert_with(|| Arc::new(Semaphore::new(1))))
+    }
+}
+
+/// Why nothing was seen.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no answer within {} ms", LOOK_TIMEOUT.as_millis())]
+pub(super) struct Unseen;
+
+/// Looks at a tenant on a thread that may block, and gives up after [`LOOK_TIMEOUT`].
+pub(super) fn look<T: Send + 'static>(
+    state: &State,
+    tenant: &Tenant,
+    kind: &'static str,
+    work: impl FnOnce(&Runtime) -> T + Send + 'static,
+) -> impl Future<Output = Result<T, Unseen>> + Send + 'static {
+    let (tenant, place) = (tenant.clone(), state.looks().place(tenant.name(), kind));
+    let looked = async move {
+        let place = place.acquire_owned().await.map_err(|_| Unseen)?;
+        let work = move |runtime: &Runtime| {
+            let seen = work(runtime);
+            drop(place);
+            Ok(seen)
+        };
+        tenant.blocking(work).await.map_err(|_| Unseen)
+    };
+    async { tokio::time::timeout(LOOK_TIMEOUT, looked).await.unwrap_or(Err(Unseen)) }
 }
 
 /// What was looked at, and what was found wrong.
@@ -145,11 +199,15 @@ pub(crate) fn free_bytes(folder: &Path) -> Result<u64, String> {
 /// What the process has counted, and what its logs are like.
 pub(super) async fn metrics(Extract(state): Extract<State>) -> Result<Response, Problem> {
     let now = state.clock().now();
-    for tenant in state.tenants().all() {
+    let looks = state.tenants().all().into_iter().map(|tenant| {
+        (tenant.name().clone(), tokio::spawn(look(&state, &tenant, "metrics", Runtime::vitals)))
+    });
+    let looks: Vec<_> = looks.collect();
+    for (name, looked) in looks {
         // A store that cannot be read is for `/readyz` to tell; what was counted is there all the same.
-        match tenant.blocking(|runtime| Ok(runtime.vitals().map_err(RecordsError::from)?)).await {
-            Ok(vitals) => metrics::vitals(tenant.name(), &vitals, now),
-            Err(_) => metrics::ready(tenant.name(), false),
+        match looked.await {
+            Ok(Ok(Ok(vitals))) => metrics::vitals(&name, &vitals, now),
+            _ => metrics::ready(&name, false),
         }
     }
     metrics::process();

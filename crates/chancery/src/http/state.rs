@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::limits::Guesses;
 
 use super::access::{Authentication, Log, Tenants, TenantsError};
+use super::health::Looks;
 
 /// What the routers are made from.
 pub struct Options {
@@ -39,6 +40,7 @@ struct Shared {
     tenants: Tenants,
     authentication: Authentication,
     guesses: Guesses,
+    looks: Looks,
     behind_proxy: bool,
     clock: Arc<dyn Clock>,
     metrics: PrometheusHandle,
@@ -66,6 +68,7 @@ impl State {
             tenants: Tenants::new(logs, request_timeout, &clock)?,
             authentication,
             guesses: Guesses::default(),
+            looks: Looks::default(),
             behind_proxy,
             started_micros: clock.now().unix_micros(),
             clock,
@@ -87,6 +90,11 @@ impl State {
     /// Bad credentials, by where they come from.
     pub(super) fn guesses(&self) -> &Guesses {
         &self.0.guesses
+    }
+
+    /// The operator's looks at tenants.
+    pub(super) fn looks(&self) -> &Looks {
+        &self.0.looks
     }
 
     pub(super) fn behind_proxy(&self) -> bool {

@@ -116,6 +116,32 @@ async fn readiness_and_metrics_are_of_every_tenant() {
     assert_eq!((&bad[0]["tenant"], &bad[0]["name"]), (&Value::from(TENANT), &Value::from("clock")));
 }
 
+#[tokio::test]
+async fn one_tenants_hanging_database_leaves_the_others_ready() {
+    let api = Api::of_two(|_| {});
+    let tenants = api.state.tenants().all();
+    let (releases, held): (Vec<_>, Vec<_>) = (0..2).map(|_| std::sync::mpsc::channel::<()>()).unzip();
+    let other = tenants.iter().find(|tenant| tenant.name().as_str() == OTHER).unwrap();
+    for (kind, held) in ["readyz", "metrics"].into_iter().zip(held) {
+        // A look that does not come to its end, as a store that hangs has it.
+        let looked = crate::http::health::look(&api.state, other, kind, move |_| _ = held.recv());
+        assert!(looked.await.is_err());
+    }
+    let ready = send(&api.operator, at("/readyz")).await;
+    assert_eq!((ready.status, &ready.json()["status"]), (200, &Value::from("degraded")), "{ready:?}");
+    let checks = ready.json()["checks"].as_array().unwrap().clone();
+    let (bad, good): (Vec<_>, Vec<_>) = checks.iter().partition(|check| check["ok"] == false);
+    assert!(good.len() == 5 && good.iter().all(|check| check["tenant"] == TENANT), "{ready:?}");
+    assert_eq!(
+        (bad.len(), &bad[0]["tenant"], &bad[0]["name"]),
+        (1, &Value::from(OTHER), &Value::from("store"))
+    );
+    assert_eq!(send(&api.operator, at("/metrics")).await.status, 200);
+    drop(releases);
+    let ready = send(&api.operator, at("/readyz")).await;
+    assert_eq!(ready.json()["status"], "ready", "{ready:?}");
+}
+
 #[test]
 fn two_logs_of_one_tenant_are_refused() {
     let api = super::support::outside(Api::new);
