@@ -8,6 +8,9 @@
 //!                                              │ younger than 0.9 s: used, and read anew in the background
 //!                                              └ older, or the id is not in it: read first; if that fails, refused
 //! ```
+//! Administrators do not approve, whatever they show: a principal of a certificate or a token with an administrative role
+//! is remembered, and `approver` of one that has such an API key, or is remembered, counts for nothing.
+//!
 //! So a request reads no database, and a revocation holds on every server within a second. Keys and revocations are
 //! never deleted, so that their numbers say whether anything is new: reading anew is two counts mostly.
 
@@ -27,8 +30,8 @@ use chancery_core::digest::Digest;
 use chancery_core::ids::TenantId;
 use chancery_core::time::Timestamp;
 use chancery_store::{ApiKeyRow, ApiKeyStamp, Revocation, Store, StoreError};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use self::error::{AuthenticateError, CredentialError, KnownKey};
@@ -47,8 +50,14 @@ const STALE_MS: i64 = 900;
 /// A key that is not in the table may be newer than it, unless the table is younger than this, ms. Whoever tries ids
 /// makes the database read no more often.
 const MISSING_MS: i64 = 100;
+/// How long nobody tries to read the keys after somebody has in vain, ms: those who wait do not try one after the other.
+const FAILED_MS: i64 = 100;
+/// Whoever has claimed to read the keys and has not in this time, µs, does not any more: the task was dropped or panicked.
+const CLAIM_MICROS: i64 = 10 * 1_000_000;
 /// How long a key whose time is over is still told from an unknown one, ms: 30 days.
 const REMEMBERED_MS: i64 = 30 * 86_400_000;
+/// The most principals that are remembered as administrators.
+const ADMINISTRATORS_MAX: usize = 20_000;
 /// The most keys in memory: those of [`KEYS_MAX`], and as many that have expired.
 const TABLE_MAX: u32 = 20_000;
 
@@ -69,11 +78,15 @@ pub struct Credentials {
     clock: Arc<dyn Clock>,
     hasher: ApiKeyHasher,
     table: RwLock<Option<Arc<Table>>>,
-    /// One reads, the others wait for what it finds.
-    reading: Mutex<()>,
-    /// Whether somebody reads in the background already.
-    claimed: AtomicBool,
+    /// One reads, the others wait for what it finds: when reading has failed last.
+    reading: Mutex<Option<Timestamp>>,
+    /// Since when somebody reads in the background, µs since 1970; [`UNCLAIMED`].
+    claimed_at: AtomicI64,
+    /// Principals that have an administrative role by something else than an API key; at most [`ADMINISTRATORS_MAX`].
+    administrators: RwLock<HashSet<Arc<str>>>,
 }
+
+const UNCLAIMED: i64 = i64::MIN;
 
 /// The keys as they were at one moment.
 struct Table {
@@ -106,7 +119,8 @@ impl Credentials {
             hasher,
             table: RwLock::default(),
             reading: Mutex::default(),
-            claimed: AtomicBool::new(false),
+            claimed_at: AtomicI64::new(UNCLAIMED),
+            administrators: RwLock::default(),
         }
     }
 
@@ -147,17 +161,70 @@ impl Credentials {
     pub fn claim_refresh(&self) -> bool {
         let is_ageing =
             self.table().is_none_or(|table| !(0..AGEING_MS).contains(&table.age_ms(self.clock.now())));
-        is_ageing && !self.claimed.swap(true, Ordering::AcqRel)
+        let (now, claimed_at) = (self.clock.now().unix_micros(), self.claimed_at.load(Ordering::Acquire));
+        let is_free = !(0..CLAIM_MICROS).contains(&now.saturating_sub(claimed_at));
+        let claim =
+            || self.claimed_at.compare_exchange(claimed_at, now, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        is_ageing && is_free && claim()
     }
 
     /// Reads the keys anew. Blocks.
     ///
     /// # Errors
-    /// [`StoreError`]; what was read before stays until it is too old.
-    pub fn refresh(&self) -> Result<(), StoreError> {
+    /// [`AuthenticateError::Store`]; what was read before stays until it is too old.
+    pub fn refresh(&self) -> Result<(), AuthenticateError> {
         let read = self.read_since(self.clock.now());
-        self.claimed.store(false, Ordering::Release);
+        self.claimed_at.store(UNCLAIMED, Ordering::Release);
         read.map(drop)
+    }
+
+    /// Remembers until the process ends that this principal has an administrative role, by a certificate or a token.
+    pub fn administers(&self, principal: &Arc<str>) {
+        let remembered = |who: &HashSet<Arc<str>>| who.contains(principal) || who.len() >= ADMINISTRATORS_MAX;
+        if !remembered(&self.administrators.read().unwrap_or_else(PoisonError::into_inner)) {
+            let mut administrators = self.administrators.write().unwrap_or_else(PoisonError::into_inner);
+            administrators.insert(Arc::clone(principal));
+        }
+    }
+
+    /// What a principal may do with `roles` if it may approve with nothing that it has where it administers with something
+    /// else; `None` where [`Credentials::separated`] has to read the keys first.
+    #[must_use]
+    pub fn known_separated(&self, principal: &str, roles: Roles) -> Option<Roles> {
+        if !roles.has(Role::Approver) {
+            return Some(roles);
+        }
+        let now = self.clock.now();
+        let table = self.table().filter(|table| (0..STALE_MS).contains(&table.age_ms(now)))?;
+        Some(self.separate(&table, principal, roles, now))
+    }
+
+    /// The same. Blocks where the keys have to be read first.
+    ///
+    /// # Errors
+    /// [`AuthenticateError::Store`]: nobody approves whose other keys cannot be looked at.
+    pub fn separated(&self, principal: &str, roles: Roles) -> Result<Roles, AuthenticateError> {
+        if let Some(known) = self.known_separated(principal, roles) {
+            return Ok(known);
+        }
+        let now = self.clock.now();
+        let table = self.read_since(now)?;
+        Ok(self.separate(&table, principal, roles, now))
+    }
+
+    fn separate(&self, table: &Table, principal: &str, roles: Roles, now: Timestamp) -> Roles {
+        let administrators = self.administrators.read().unwrap_or_else(PoisonError::into_inner);
+        let administers = |entry: &Entry| {
+            &*entry.credential.principal == principal
+                && entry.credential.roles.is_administrative()
+                && entry.expires_at > now
+                && entry.revocation.as_ref().is_none_or(|revocation| !revocation.holds_at(now))
+        };
+        if administrators.contains(principal) || table.keys.values().any(administers) {
+            roles.without(Role::Approver)
+        } else {
+            roles
+        }
     }
 
     fn table(&self) -> Option<Arc<Table>> {
@@ -165,14 +232,24 @@ impl Credentials {
     }
 
     /// A table that was read at `asked` or later.
-    fn read_since(&self, asked: Timestamp) -> Result<Arc<Table>, StoreError> {
-        let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+    fn read_since(&self, asked: Timestamp) -> Result<Arc<Table>, AuthenticateError> {
+        let mut failed_at = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
         let before = self.table();
         // Somebody else has read while this one waited for the lock.
         if let Some(table) = before.as_ref().filter(|table| asked < table.read_at && table.read_at <= now) {
             return Ok(Arc::clone(table));
         }
+        if failed_at.is_some_and(|failed_at| (0..FAILED_MS).contains(&now.saturating_diff_ms(failed_at))) {
+            return Err(AuthenticateError::JustTried);
+        }
+        let read = self.read(before, now);
+        // The time after a try: a database that does not answer is waited for by one.
+        *failed_at = read.is_err().then(|| self.clock.now());
+        Ok(read?)
+    }
+
+    fn read(&self, before: Option<Arc<Table>>, now: Timestamp) -> Result<Arc<Table>, StoreError> {
         let since = now.checked_add_ms(-REMEMBERED_MS).unwrap_or(Timestamp::UNIX_EPOCH);
         let known = before.as_ref().map(|table| table.stamp);
         let (stamp, rows) = self.store.read(|reader| {

@@ -5,8 +5,10 @@
 //! them open, or the server does not start.
 
 use std::collections::BTreeMap;
+use std::thread;
 
 use chancery_core::ids::TenantId;
+use chancery_core::time::Timestamp;
 use chancery_runtime::records::DecisionFilter;
 use chancery_runtime::{Environment, Runtime};
 
@@ -40,7 +42,23 @@ pub(super) fn open(
             format!("the log of `{}`, named by `tenants` as `{}`", config.tenant, home.config.display());
         opened.push(open_one(&home, config, environment).map_err(|failure| failure.within(&what))?);
     }
+    prefetch(&opened, home.edge.clock.now());
     Ok(opened)
+}
+
+/// Reads the keys of all identity providers, beside each other: one that is away is waited for once.
+fn prefetch(opened: &[Opened], now: Timestamp) {
+    thread::scope(|scope| {
+        for Opened { config, oidc, .. } in opened {
+            let Some(oidc) = oidc else { continue };
+            scope.spawn(move || {
+                if let Err(error) = oidc.prefetch(now) {
+                    // The provider may be back before this server would be: until then its tokens are refused.
+                    tracing::warn!(tenant = %config.tenant, error = chain(&error), "no token can be judged yet");
+                }
+            });
+        }
+    });
 }
 
 fn open_one(home: &Home<'_>, config: Config, environment: Option<Environment>) -> Result<Opened, Failure> {
@@ -48,16 +66,14 @@ fn open_one(home: &Home<'_>, config: Config, environment: Option<Environment>) -
     let runtime = home.open_to_decide(&config, &password, environment)?;
     let oidc = config.oidc.clone().map(|settings| {
         let source = Source::of(&settings);
-        let oidc = Oidc::new(settings, source);
-        if let Err(error) = oidc.prefetch(home.edge.clock.now()) {
-            // The provider may be back before this server would be: until then its tokens are refused.
-            tracing::warn!(tenant = %config.tenant, error = chain(&error), "no token can be judged yet");
-        }
-        oidc
+        Oidc::new(settings, source)
     });
     let clients = Clients::new(&config.clients).map_err(|error| {
         Failure::usage(error).help("docs/guides/tenants.md has an example of `[[clients]]`")
     })?;
+    for principal in clients.administrators() {
+        runtime.credentials().administers(principal);
+    }
     let limits = limits(home, &config, &runtime)?;
     Ok(Opened { config, runtime, oidc, clients, limits })
 }

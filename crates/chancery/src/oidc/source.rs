@@ -153,6 +153,7 @@ impl Keys {
     }
 
     pub(super) fn prefetch(&self, now: Timestamp) -> Result<(), FetchError> {
+        let _one = self.0.reading.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.read_anew(now.unix_micros())
     }
 
@@ -165,7 +166,8 @@ impl Keys {
     ) -> Result<DecodingKey, NoKey> {
         let now = now.unix_micros();
         if let Some(read) = self.0.usable(now) {
-            if now.saturating_sub(read.at_micros) >= AGEING_MICROS {
+            // A set from the future is of before the clock was set back, nobody knows how long.
+            if !(0..AGEING_MICROS).contains(&now.saturating_sub(read.at_micros)) {
                 self.read_in_background(now);
             }
             if let Some(key) = read.set.find(id, algorithm) {
@@ -184,25 +186,24 @@ impl Keys {
         }
         let shared = Arc::clone(&self.0);
         // A panic in there has been told, and leaves what was there.
-        let _ = tokio::task::spawn_blocking(move || {
-            let _one = shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
-            // Whoever waited for another reads no more.
-            if shared.is_due(now) {
-                shared.read_and_tell(now);
-            }
-        })
-        .await;
+        let _ = tokio::task::spawn_blocking(move || shared.read_and_tell(now)).await;
     }
 
     fn read_in_background(&self, now: i64) {
         if !self.0.is_due(now) || self.0.claimed.swap(true, Ordering::AcqRel) {
             return;
         }
-        let shared = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || {
-            shared.read_and_tell(now);
-            shared.claimed.store(false, Ordering::Release);
-        });
+        let claim = Claim(Arc::clone(&self.0));
+        tokio::task::spawn_blocking(move || claim.0.read_and_tell(now));
+    }
+}
+
+/// Somebody reads in the background, until this is dropped: also by a panic, or with a task that never ran.
+struct Claim(Arc<Shared>);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.claimed.store(false, Ordering::Release);
     }
 }
 
@@ -220,6 +221,12 @@ impl Shared {
     }
 
     fn read_and_tell(&self, now: i64) {
+        // One at a time, so that no older answer comes after a newer one.
+        let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever waited for another reads no more.
+        if !self.is_due(now) {
+            return;
+        }
         if let Err(error) = self.read_anew(now) {
             tracing::warn!(error = crate::http::error::chain(&error), "the keys of an identity provider");
         }

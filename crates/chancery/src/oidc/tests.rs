@@ -335,6 +335,36 @@ async fn a_provider_may_be_away_for_a_day_and_no_longer() {
     assert!(at(86_600).await.is_ok());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_or_a_clock_that_was_set_back_does_not_end_reading_for_ever() {
+    let key = Issuing::new("k", Alg::ES256);
+    let (reads, set) = (Arc::new(AtomicUsize::new(0)), set_of(vec![key.public()]));
+    let source = {
+        let reads = Arc::clone(&reads);
+        Source::Given(Box::new(move || match reads.fetch_add(1, Ordering::SeqCst) {
+            1 => panic!("the second read"),
+            _ => Ok(set.clone()),
+        }))
+    };
+    let oidc = Oidc::new(settings(&["ES256"]), source);
+    let at = |s: i64| Timestamp::from_unix_micros(now().unix_micros() + s * 1_000_000).unwrap();
+    let claims =
+        claims_with(json!({"exp": now_s() + 86_400, "iat": now_s() - 86_400, "nbf": now_s() - 86_400}));
+    let token = key.sign(&claims);
+    oidc.prefetch(at(0)).unwrap();
+    // In the background: asked again and again until it has happened.
+    for (wanted, s) in [(2, 300), (3, 600), (4, -7_000)] {
+        for _ in 0..2_000 {
+            assert!(oidc.judge(&token, at(s)).await.is_ok());
+            if reads.load(Ordering::SeqCst) >= wanted {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        assert!(reads.load(Ordering::SeqCst) >= wanted, "{wanted}");
+    }
+}
+
 #[test]
 fn settings_that_trust_too_much_are_refused() {
     let base = serde_json::to_value(settings(&["ES256"])).unwrap();

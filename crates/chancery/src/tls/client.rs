@@ -32,7 +32,7 @@ pub struct ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// Reads one that was verified. One that this cannot read has no names, and is good for nothing but its hash.
+    /// Reads one that was verified. One that this cannot read has no names and has expired, so that it is good for nothing.
     #[must_use]
     pub fn of(der: &[u8]) -> Self {
         let mut found = Self {
@@ -135,7 +135,18 @@ impl Clients {
             }
             clients.push(client);
         }
+        // One principal may have several certificates: together they are what it may do.
+        for client in &clients {
+            if roles_of(&clients, &client.principal).is_conflicting() {
+                return Err(ClientsError::Separation { principal: client.principal.to_string() });
+            }
+        }
         Ok(Self(clients))
+    }
+
+    /// The principals that have an administrative role by one of their certificates.
+    pub(crate) fn administrators(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.iter().filter(|client| client.roles.is_administrative()).map(|client| &client.principal)
     }
 
     /// Whether no certificate means anything.
@@ -149,6 +160,11 @@ impl Clients {
         let found = fitting.next()?;
         fitting.next().is_none().then_some((&found.principal, found.roles))
     }
+}
+
+fn roles_of(clients: &[Client], principal: &str) -> Roles {
+    let own = clients.iter().filter(|client| &*client.principal == principal);
+    own.flat_map(|client| client.roles.iter()).collect()
 }
 
 impl Client {
@@ -280,5 +296,14 @@ mod tests {
             {"subject_cn": "a", "principal": "q", "roles": ["reader"]},
         ]);
         assert!(matches!(clients(twice), Err(ClientsError::Twice { .. })));
+        let mut apart = json!([
+            {"subject_cn": "a", "principal": "p", "roles": ["approver"]},
+            {"subject_cn": "b", "principal": "q", "roles": ["operator"]},
+        ]);
+        let administrators: Vec<_> =
+            clients(apart.clone()).unwrap().administrators().map(ToString::to_string).collect();
+        assert_eq!(administrators, ["q"]);
+        apart[1]["principal"] = json!("p");
+        assert!(matches!(clients(apart), Err(ClientsError::Separation { principal }) if principal == "p"));
     }
 }

@@ -54,6 +54,9 @@ pub enum AuthenticateError {
     /// Whether it is good cannot be found out at the moment, so it is not.
     #[error("the API keys cannot be read")]
     Store(#[from] StoreError),
+    /// Somebody has tried in vain a moment ago; that one is told why.
+    #[error("the API keys could not be read a moment ago")]
+    JustTried,
 }
 
 impl AuthenticateError {
@@ -62,7 +65,7 @@ impl AuthenticateError {
     pub fn known(&self) -> Option<&KnownKey> {
         match self {
             Self::NotYet { key, .. } | Self::Expired { key, .. } | Self::Revoked { key } => Some(key),
-            Self::Malformed(_) | Self::Unknown | Self::Store(_) => None,
+            Self::Malformed(_) | Self::Unknown | Self::Store(_) | Self::JustTried => None,
         }
     }
 }
@@ -71,6 +74,7 @@ impl Failure for AuthenticateError {
     fn whose(&self) -> Cause {
         match self {
             Self::Store(error) => store_cause(error),
+            Self::JustTried => Cause::Unavailable,
             _ => Cause::Refused,
         }
     }
@@ -82,6 +86,7 @@ impl Failure for AuthenticateError {
             Self::NotYet { .. } => "auth.not_yet",
             Self::Expired { .. } => "auth.expired",
             Self::Revoked { .. } => "auth.revoked",
+            Self::JustTried => "store.unavailable",
             Self::Store(error) => store_code(error),
         }
     }

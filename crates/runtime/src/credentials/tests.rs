@@ -176,6 +176,62 @@ fn keys_that_cannot_be_read_let_nobody_in() {
 }
 
 #[test]
+fn those_who_wait_for_keys_that_cannot_be_read_do_not_each_try() {
+    let world = World::new();
+    let runtime = world.log.open();
+    let key = world.key("a", "reader");
+    world.log.tamper("ALTER TABLE api_keys RENAME TO elsewhere");
+    let error = runtime.credentials().authenticate(&key).unwrap_err();
+    assert!(matches!(error, AuthenticateError::Store(_)), "{error:?}");
+    world.log.tamper("ALTER TABLE elsewhere RENAME TO api_keys");
+    world.log.clock.advance_ms(FAILED_MS - 1);
+    let error = runtime.credentials().authenticate(&key).unwrap_err();
+    assert!(matches!(error, AuthenticateError::JustTried), "{error:?}");
+    assert_eq!((error.whose(), error.code()), (Cause::Unavailable, "store.unavailable"));
+    world.log.clock.advance_ms(1);
+    assert!(runtime.credentials().authenticate(&key).is_ok());
+}
+
+#[test]
+fn a_claim_that_nothing_came_of_lapses() {
+    let world = World::new();
+    let runtime = world.log.open();
+    let credentials = runtime.credentials();
+    assert!(credentials.claim_refresh() && !credentials.claim_refresh());
+    // The task that was to read was dropped.
+    world.log.clock.advance_ms(CLAIM_MICROS / 1_000 - 1);
+    assert!(!credentials.claim_refresh());
+    world.log.clock.advance_ms(1);
+    assert!(credentials.claim_refresh() && !credentials.claim_refresh());
+    // Nor does a clock that was set back keep it for ever.
+    world.log.clock.advance_ms(-1);
+    assert!(credentials.claim_refresh());
+}
+
+#[test]
+fn whoever_administers_with_one_thing_approves_with_no_other() {
+    let world = World::new();
+    let runtime = world.log.open();
+    let credentials = runtime.credentials();
+    let key = world.key("a", "operator");
+    world.key("b", "reader");
+    let roles = |text: &str| text.parse::<Roles>().unwrap();
+    let both = roles("approver reader");
+    assert_eq!(credentials.known_separated("a", both), None, "no key has been read");
+    assert_eq!(credentials.separated("a", both).unwrap(), roles("reader"));
+    assert_eq!(credentials.separated("b", both).unwrap(), both);
+    assert_eq!(credentials.known_separated("a", roles("auditor")), Some(roles("auditor")));
+    credentials.administers(&"b".into());
+    assert_eq!(credentials.known_separated("b", both), Some(roles("reader")));
+    world.keys.revoke(key.id(), 0, "ops").unwrap();
+    world.wait();
+    assert_eq!(credentials.separated("a", both).unwrap(), both, "a key that was revoked is none");
+    world.log.tamper("ALTER TABLE api_keys RENAME TO elsewhere");
+    world.wait();
+    assert_eq!(credentials.separated("a", both).unwrap_err().whose(), Cause::Unavailable);
+}
+
+#[test]
 fn a_rotation_overlaps_and_the_first_revocation_to_hold_counts() {
     let world = World::new();
     let runtime = world.log.open();

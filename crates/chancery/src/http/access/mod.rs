@@ -21,6 +21,7 @@ mod dev;
 mod keys;
 mod refusal;
 mod routes;
+mod separation;
 mod tenants;
 mod throttle;
 mod token;
@@ -248,7 +249,7 @@ async fn identify(state: &State, parts: &Parts) -> Result<Identity, Refusal> {
                 shown: Shown::Nothing,
             }
         }
-        Authentication::Credentials => credentials::identify(state, parts).await?,
+        Authentication::Credentials => separation::hold(credentials::identify(state, parts).await?).await?,
     };
     throttle::request(&identity, state.clock().now())?;
     Ok(identity)
