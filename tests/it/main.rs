@@ -24,6 +24,7 @@ mod doctor;
 mod durability;
 mod explanation;
 mod golden;
+mod hanging;
 mod http;
 mod interop;
 mod lineage;

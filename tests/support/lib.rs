@@ -10,6 +10,7 @@
 )]
 
 pub mod bench;
+pub mod between;
 pub mod build;
 pub mod data;
 pub mod home;

@@ -97,8 +97,19 @@ impl Server {
         self.terminate()
     }
 
-    fn terminate(&mut self) -> std::process::ExitStatus {
+    /// Tells it to end, and waits until it has heard.
+    pub fn tell_to_stop(&self) {
+        self.send_terminate();
+        let heard = self.log.iter().any(|line| line.contains("stopping: not ready any more"));
+        assert!(heard, "the server has not heard the signal");
+    }
+
+    fn send_terminate(&self) {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+    }
+
+    fn terminate(&mut self) -> std::process::ExitStatus {
+        self.send_terminate();
         self.child.wait().unwrap()
     }
 

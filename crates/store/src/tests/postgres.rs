@@ -1,18 +1,15 @@
 //! What only PostgreSQL has: several nodes, several tenants, connections that are lost, a server that must be trusted.
 
-use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use chancery_tests::between::Between;
 use diesel::RunQueryDsl as _;
 use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::{BigInt, Text};
 
 use super::support::{Fixture, bundle, check_log, options};
 use crate::connection::Purpose;
-use crate::{Appended, Class, OnStep, Rejected, Settings, Step, Store, StoreError, SubmitError};
+use crate::{Appended, Class, OnStep, Options, Rejected, Settings, Step, Store, StoreError, SubmitError};
 
 #[test]
 fn the_migrations_of_both_databases_have_the_same_names() {
@@ -216,65 +213,14 @@ fn a_snapshot_does_not_see_what_comes_later() {
     assert_eq!(store.read(|reader| reader.head()).unwrap().size, 3);
 }
 
-/// Stands between a store and the server, and can stop to pass anything on, without closing anything.
-struct Between {
-    folder: tempfile::TempDir,
-    name: String,
-    hangs: Arc<AtomicBool>,
-}
-
-impl Between {
-    fn new(url: &str) -> Self {
-        let (name, query) = url.trim_start_matches("postgres:///").split_once("?host=").unwrap();
-        let server = format!("{}/.s.PGSQL.5432", query.split('&').next().unwrap());
-        let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
-        let hangs = Arc::new(AtomicBool::new(false));
-        let hanging = Arc::clone(&hangs);
-        // Ends with the process: a socket whose folder is gone is reached by nobody.
-        std::thread::spawn(move || {
-            let held = Arc::new(Mutex::new(Vec::new()));
-            for client in listener.incoming() {
-                let (client, server) = (client.unwrap(), UnixStream::connect(&server).unwrap());
-                for (from, to) in [(&client, &server), (&server, &client)] {
-                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    let (hangs, held) = (Arc::clone(&hanging), Arc::clone(&held));
-                    std::thread::spawn(move || {
-                        let mut bytes = [0; 4_096];
-                        while let Ok(length @ 1..) = from.read(&mut bytes) {
-                            if hangs.load(Ordering::Relaxed) {
-                                held.lock().unwrap().push((from, to));
-                                return;
-                            }
-                            if to.write_all(&bytes[..length]).is_err() {
-                                return;
-                            }
-                        }
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
-            }
-        });
-        Self { folder, name: name.to_owned(), hangs }
-    }
-
-    fn open(&self, fixture: &Fixture) -> Store {
-        let url = format!("postgres:///{}?host={}&user=chancery", self.name, self.folder.path().display());
-        let options = crate::Options { answer_timeout_ms: 1_000, read_connections: 1, ..options() };
-        Store::open_postgres(&url.parse().unwrap(), &fixture.settings().tenant, options).unwrap()
-    }
-
-    fn hang(&self, hangs: bool) {
-        self.hangs.store(hangs, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn a_server_that_hangs_is_waited_for_no_longer_than_is_said() {
     let Some(fixture) = Fixture::on_postgres() else { return };
     let beside = fixture.begun();
     let between = Between::new(fixture.url.as_ref().unwrap());
-    let store = between.open(&fixture);
+    let options = Options { answer_timeout_ms: 1_000, read_connections: 1, ..options() };
+    let store =
+        Store::open_postgres(&between.url().parse().unwrap(), &fixture.settings().tenant, options).unwrap();
     store.submit_blocking(fixture.decision("e-1", "a")).unwrap();
     between.hang(true);
     // With what was open, with a new connection, and while another one waits for the only place.
