@@ -7,7 +7,7 @@ use axum::http::{Request, header};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::json;
 
-use super::support::{Answered, Api, OTHER, TENANT, send};
+use super::support::{Answered, Api, OTHER, TENANT, outside, send};
 use crate::http::Authentication;
 use crate::http::serve::Peer;
 use crate::tls::{ClientCertificate, Clients};
@@ -66,4 +66,32 @@ async fn what_is_nobodys_or_may_not_or_is_over_is_refused() {
     // Certificates of these tests are good up to the year 4096.
     api.clock.move_ms(2_200 * 366 * 86_400_000);
     get(&api, "/v1/decisions", Some("of-acme"), None).await.problem(401, "auth.expired");
+}
+
+#[tokio::test]
+async fn whoever_administers_by_another_credential_does_not_approve() {
+    let api = Api::of_two(|options| {
+        options.authentication = Authentication::Credentials;
+        let settings = json!([
+            {"subject_cn": "anna", "principal": "anna", "roles": ["approver"]},
+            {"subject_cn": "otto", "principal": "otto", "roles": ["operator"]},
+        ]);
+        options.logs[0].clients = Clients::new(&serde_json::from_value::<Vec<_>>(settings).unwrap()).unwrap();
+    });
+    let cases = "/v1/overrides";
+    assert_eq!(get(&api, cases, Some("anna"), None).await.status, 200);
+    // An administrator by an API key: from then on, and for as long as it is good.
+    let key = api.api_key(0, "anna", "operator");
+    api.clock.move_ms(1_000);
+    get(&api, cases, Some("anna"), None).await.problem(403, "auth.role");
+    let id = key.split('_').nth(2).unwrap().to_owned();
+    outside(|| api.runtime.api_keys().revoke(&id, 0, "tester")).unwrap();
+    api.clock.move_ms(1_000);
+    assert_eq!(get(&api, cases, Some("anna"), None).await.status, 200);
+    // An administrator by a certificate that was shown here.
+    let key = api.api_key(0, "otto", "approver");
+    api.clock.move_ms(1_000);
+    assert_eq!(get(&api, cases, None, Some(&key)).await.status, 200);
+    assert_ne!(get(&api, "/v1/security-events", Some("otto"), None).await.status, 403);
+    get(&api, cases, None, Some(&key)).await.problem(403, "auth.role");
 }
