@@ -87,6 +87,9 @@ fn nobody_is_served_before_there_is_a_key_and_a_server_takes_new_ones_as_it_runs
         (Some("desk"), Some(id(&reader)))
     );
     ask(&server, Some(&submitter), &["security-events"]).expect(9);
+    // Beside the server; there is nothing so old.
+    let forget = ["security-events", "--forget-before", "2020-01-01", "-o", "json"];
+    assert_eq!(here(&home, &forget).expect(0).json(), serde_json::json!({"forgotten": 0}));
 }
 
 #[test]
@@ -139,6 +142,8 @@ fn keys_are_listed_rotated_and_revoked_and_their_secrets_shown_once() {
         (&["apikey", "revoke", id(&new), "--after", "soon"], 2, "1d12h"),
         (&["security-events", "--kind", "x"], 2, "signature"),
         (&["security-events", "--after", "x"], 2, "cursor"),
+        (&["security-events", "--forget-before", "2999-01-01"], 2, "90 days"),
+        (&["security-events", "--forget-before", "2020-01-01", "--kind", "role"], 2, "cannot be used with"),
         (&["apikey", "list", "--server", "http://127.0.0.1:1"], 2, "on no server"),
     ] {
         let said = here(&home, arguments).expect(code);
