@@ -173,7 +173,7 @@ fn provoked(format: &str) {
     assert!(told.len() > 50, "the server tells something: {told:#?}");
     if format == "json" {
         for line in &told {
-            let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            let line: Value = serde_json::from_str(line).expect(line);
             let fields = &line["fields"];
             if fields["message"] == "request" {
                 for field in ["request_id", "route", "method", "status", "took_us"] {

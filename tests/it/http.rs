@@ -130,11 +130,11 @@ fn a_second_process_on_the_same_log_is_refused_and_reading_is_not() {
 }
 
 #[test]
-fn a_production_log_is_never_served_without_credentials() {
+fn a_production_log_is_never_served_without_a_build_or_to_everybody() {
     let folder = tempfile::tempdir().unwrap();
     run(&mut chancery(folder.path()), ["init", "--no-input"]).expect(0);
-    let open = run(&mut chancery(folder.path()), ["serve"]).expect(2);
-    assert!(open.err.contains("authentication"), "{}", open.err);
+    let unbuilt = run(&mut chancery(folder.path()), ["serve"]).expect(9);
+    assert!(unbuilt.err.contains("verified build"), "{}", unbuilt.err);
     let dev = run(&mut chancery(folder.path()), ["serve", "--dev"]);
     assert!(dev.code != 0 && dev.err.contains("production"), "{dev:?}");
     let home = Home::new();
