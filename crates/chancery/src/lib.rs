@@ -6,7 +6,7 @@ pub mod http;
 mod instant;
 pub mod limits;
 mod lines;
-#[cfg(feature = "otel")]
-mod traces;
 pub mod oidc;
 pub mod tls;
+#[cfg(feature = "otel")]
+mod traces;

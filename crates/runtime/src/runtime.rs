@@ -314,9 +314,7 @@ pub fn judge_key<'a>(
     now: Timestamp,
 ) -> Result<&'a KeyEntry, OpenError> {
     let id = key.public_key().key_id();
-    keyring
-        .judge(id, &role, size, now)
-        .map_err(|standing| OpenError::Key { key: id.clone(), role, standing })
+    keyring.judge(id, &role, size, now).map_err(|standing| OpenError::Key { key: id.clone(), role, standing })
 }
 
 /// The tenant's keys, unwrapped.

@@ -145,7 +145,8 @@ pub(crate) fn migrated(
     let missing = steps_of_server(&mut connection)?.into_iter().find(|step| !step.applied);
     if let Some(SchemaStep { name: migration, .. }) = missing {
         // One process migrates, the others wait and find it done: for as long as that takes, so on a connection of its own.
-        let mut migrating = url.connect(tenant, Purpose::Write, Patience { answer: None, ..options.patience() })?;
+        let mut migrating =
+            url.connect(tenant, Purpose::Write, Patience { answer: None, ..options.patience() })?;
         let run = |connection: &mut Postgres, sql: &str| {
             let sql = format!("SELECT {sql}({APPLICATION_ID})");
             connection

@@ -164,7 +164,9 @@ impl Failure {
                 "`chancery apikey list --all` shows every key, `chancery apikey create` makes one"
             }
             ("apikey.separation", _) => "one principal approves, another one administers: make two",
-            ("vault.other", _) => "name the folder with this log's own `vault.key` with `keys` in chancery.toml",
+            ("vault.other", _) => {
+                "name the folder with this log's own `vault.key` with `keys` in chancery.toml"
+            }
             ("auth.role" | "auth.tenant", _) => {
                 "use a credential that has the role, in `--token-file` or `CHANCERY_TOKEN`; `chancery apikey list` on \
                  the server's machine shows which has"

@@ -83,10 +83,8 @@ fn parse_head(row: HeadRow, tenant: &TenantId) -> Result<Head, StoreError> {
 /// Waits until the head is this transaction's to move, and reads it. Only PostgreSQL has to wait: SQLite has one writer.
 pub(crate) fn lock_head(connection: &mut Connection, tenant: &TenantId) -> Result<Head, StoreError> {
     if let Connection::Postgres(postgres) = connection {
-        let row = log_head::table
-            .filter(log_head::tenant.eq(tenant.as_str()))
-            .select(HEAD_COLUMNS)
-            .for_update();
+        let row =
+            log_head::table.filter(log_head::tenant.eq(tenant.as_str())).select(HEAD_COLUMNS).for_update();
         let row = diesel::RunQueryDsl::get_result(row, &mut **postgres).optional();
         return parse_head(found(row, tenant)?, tenant);
     }
