@@ -287,7 +287,7 @@ impl Store {
     }
 
     /// Takes away the security events that were written before `before`, and says how many. The database lets none go
-    /// that is younger than ninety days. In steps of [`FORGET_ROWS`], so that nobody waits long. Blocks.
+    /// that is younger than ninety days. In steps of a thousand, so that nobody waits long. Blocks.
     ///
     /// # Errors
     /// [`StoreError::ReadingOnly`], or the database fails, or refuses; the steps before that stay done.

@@ -2,7 +2,7 @@
 //!
 //! docs/guides/operations.md lists them with their labels; a test holds the list against what a server gives out. Some
 //! are counted where they happen (here, in `chancery-store` and in `chancery-runtime`), the others are read when somebody
-//! asks: [`vitals`] and [`process`].
+//! asks: `vitals` and `process`.
 //!
 //! No label is a caller's text: routes are templates, tenants come from configurations, outcomes and policies from
 //! published bundles.

@@ -5,7 +5,7 @@
 //! | requests a second | a tenant | `[limits]` of the tenant |
 //! | requests a second | each of its credentials; without one, each address | the same |
 //! | decisions a day (UTC), lines of batches among them | a tenant | the same |
-//! | bad credentials | an address, of IPv6 its first 64 bits | [`Guesses`], always |
+//! | bad credentials | an address, of IPv6 its first 64 bits | `Guesses`, always |
 //!
 //! What is not said is not limited. Each server counts for itself; how many decisions a day has had before it began, it
 //! reads from the log. The instant is an argument everywhere, so that a test needs no clock.

@@ -6,7 +6,7 @@
 //!   payload  iss, aud: which tenant's configuration · exp, nbf (else iat): when · two claims: who, and what they may
 //! ```
 //! A token is judged by the configuration of one tenant: the one that names its issuer and audience. No claim names a
-//! tenant. Keys come from the provider's key set ([`keys`]), never from the token; algorithms with a shared secret and
+//! tenant. Keys come from the provider's key set (`keys`), never from the token; algorithms with a shared secret and
 //! `none` cannot be configured. What cannot be checked is refused.
 
 pub(crate) mod keys;
