@@ -196,11 +196,23 @@ impl Pool {
         // A panic in `work` drops the connection (and its transaction); the guard gives the place back.
         let mut place = Place { pool: self, connection: None };
         let result = work(&mut connection);
-        // A connection that may be lost is not used again.
+        // A connection that may be lost is not used again, nor are those that were idle: what cut it has cut them.
         if result.as_ref().err().is_none_or(|error| error.class() != Class::Unavailable) {
             place.connection = Some(connection);
+        } else {
+            self.forget_idle();
         }
         result
+    }
+
+    fn forget_idle(&self) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.opened -= idle.connections.len();
+        let lost = std::mem::take(&mut idle.connections);
+        drop(idle);
+        // Closing them may take a moment.
+        drop(lost);
+        self.returned.notify_all();
     }
 
     fn take(&self) -> Result<Connection, StoreError> {

@@ -13,7 +13,16 @@ use crate::error::StoreError;
 /// Held as long as the store is open.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that another thread has just forked has a copy of it until it becomes
+    /// another program.
+    fn drop(&mut self) {
+        // Where even this fails, closing is what is left.
+        let _ = self.file.unlock();
+    }
 }
 
 /// `<db>.lock`.
@@ -45,7 +54,7 @@ impl Lock {
         if let Err(error) = write_pid(&mut file) {
             tracing::debug!(%error, path = %path.display(), "the process id was not written");
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 

@@ -117,7 +117,8 @@ impl Ending {
             tracing::error!(error = chain(&error), "security events could not be written");
         }
         if has_served {
-            runtime.publish_checkpoint()?;
+            // The database may have cut the connections since somebody last asked it; the second time they are new.
+            runtime.publish_checkpoint().or_else(|_| runtime.publish_checkpoint())?;
         }
         Ok(())
     }
