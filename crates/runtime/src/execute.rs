@@ -1,31 +1,34 @@
 //! One execution: from the bytes of a request to an attestation that is in the log.
 //!
 //! ```text
-//! parse ─► known id? ──no──► bundle in force ─► typed signals ─► fingerprint ─► evaluate ─► statement
-//!             │                                                                              │ JCS, PAE, sign
-//!             └─yes─► the recorded decision's bundle ─► fingerprint ─► same: that answer      ▼
-//!                                                         other: conflict            log writer (durable) ─► answer
+//! parse ─► bundle in force ─► typed signals ─► fingerprint ─► evaluate ─► statement ─► JCS, PAE, sign ─► log writer
+//!                                                                                                  new: durable, answer
+//!   known ─► the recorded decision's bundle ─► fingerprint ─► same: that answer; other: conflict ◄── the id is known
 //! ```
-//! Preparing is pure: time and random bytes are arguments, so it runs on any thread, and as many at a time
-//! as there are processors. What is left is to hand the record to the log writer and to wait. The id is looked up
-//! before deciding, which is cheap, and again by the writer, which is what counts.
+//! An id is taken to be new, which it mostly is; the log writer tells, at no cost, in the transaction that counts. Where
+//! it is known, or deciding fails, the record is looked up and decides what a repeat is answered.
+//! Preparing is pure: time and random bytes are arguments, so it runs on any thread, and as many at a time as there are
+//! processors. A batch, and whoever blocks, looks ids up first.
 //! Sources: formats §3 and §4.1.
+
+#[cfg(test)]
+mod tests;
+mod typed;
+
+pub(crate) use typed::Typed;
 
 use crate::answer::{Answer, AnswerPolicy, Evaluated, LogPosition};
 use crate::bundles::{BundleError, LoadedBundle};
 use crate::error::ExecuteError;
-use crate::failure::Fault;
-use crate::request::{Draft, Request};
+use crate::request::Draft;
 use crate::runtime::{Inner, Runtime};
 use crate::span::Spanned as _;
 use crate::vitals::REDECISIONS;
 use chancery_core::b64;
-use chancery_core::commitment::{Candidate, Committed, Inputs, Opening, TenantKey, commit};
+use chancery_core::commitment::{Committed, Opening};
 use chancery_core::digest::{Digest, Fingerprint, RecordId, sha256};
 use chancery_core::dsse::{self, Envelope, Signature};
-use chancery_core::ids::{EntityUid, ExecutionId};
-use chancery_core::json::Pointer;
-use chancery_core::signal::Signals;
+use chancery_core::ids::ExecutionId;
 use chancery_core::statement::{
     Candidates, Decision, DecisionBody, ExecutionState, PolicyRef, Runtime as RuntimeRef, Statement,
 };
@@ -524,89 +527,6 @@ fn split(chance: &Chance) -> ([u8; 32], [u8; 12]) {
     (salt, nonce)
 }
 
-/// A request with its inputs as a bundle types them.
-pub(crate) struct Typed {
-    pub(crate) request: Request,
-    pub(crate) loaded: Arc<LoadedBundle>,
-    pub(crate) principal: EntityUid,
-    pub(crate) resource: EntityUid,
-    pub(crate) signals: Signals,
-    pub(crate) candidates: Option<Vec<Candidate>>,
-}
-
-impl Typed {
-    /// Types a request's signals and candidates; its own faults and those of its signals are told together.
-    ///
-    /// Where there is no bundle, the request's own faults are what can be told, and else why there is none.
-    fn new(
-        caller: &Caller,
-        mut draft: Draft,
-        loaded: Result<Arc<LoadedBundle>, ExecuteError>,
-    ) -> Result<Self, ExecuteError> {
-        let loaded = match loaded {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                return Err(draft.finish().err().map_or(error, |faults| ExecuteError::Request { faults }));
-            }
-        };
-        let bundle = &loaded.bundle;
-        let root = Pointer::root();
-        let mut faults = Vec::new();
-        let mut found =
-            |more: Vec<chancery_core::json::Fault>| faults.extend(more.into_iter().map(Fault::from));
-        let signals = draft
-            .signals()
-            .and_then(|value| bundle.type_signals(value, &root.member("signals")).map_err(&mut found).ok());
-        let candidates = draft.candidates().and_then(|value| {
-            bundle.type_candidates(value, &root.member("candidates")).map_err(&mut found).ok()
-        });
-        draft.faults.append(&mut faults);
-        let request = draft.finish().map_err(|faults| ExecuteError::Request { faults })?;
-        let unusable = |at: &'static str| ExecuteError::Request {
-            faults: vec![Fault {
-                pointer: Some(format!("/{at}")),
-                code: "request.value",
-                expected: "an id that Cedar takes".to_owned(),
-                found: "other text".to_owned(),
-            }],
-        };
-        let (Some(signals), true) = (signals, candidates.is_some() == request.candidates().is_some()) else {
-            // Structure proves that this is not reached: without faults there are signals.
-            return Err(ExecuteError::Request { faults: Vec::new() });
-        };
-        Ok(Self {
-            principal: bundle.principal(&caller.principal).map_err(|_| unusable("principal"))?,
-            resource: bundle.resource(&request.resource).map_err(|_| unusable("resource"))?,
-            signals,
-            candidates,
-            request,
-            loaded,
-        })
-    }
-
-    /// The commitments to the inputs, under the tenant's key.
-    fn commit(&self, key: &TenantKey) -> Result<Committed, ExecuteError> {
-        commit(
-            key,
-            &Inputs {
-                bundle_hash: &self.loaded.hash,
-                policy_id: &self.loaded.policy,
-                policy_version: &self.loaded.version,
-                principal: &self.principal,
-                resource: &self.resource,
-                signals: &self.signals,
-                candidates: self.candidates.as_deref(),
-            },
-        )
-        .map_err(|error| ExecuteError::Commitment(Box::new(error)))
-    }
-
-    fn evaluate(&self) -> Evaluation {
-        let bundle = &self.loaded.bundle;
-        bundle.evaluate(&self.principal, &self.resource, &self.signals, self.candidates.as_deref())
-    }
-}
-
 /// `candidates` of the statement: the verdicts with the commitment, where the request had candidates.
 fn candidates(verdicts: Option<CandidateVerdicts>, committed: &Committed) -> Option<Candidates> {
     verdicts.zip(committed.candidates_root).map(|(verdicts, root)| verdicts.into_statement(root))
@@ -634,6 +554,3 @@ pub(crate) fn replayed(record: &DecisionRecord) -> Result<Answer, ExecuteError> 
     let log = LogPosition { index: record.entry.index, leaf_hash: record.entry.leaf_hash };
     Ok(Answer { replayed: true, ..draft.finish(log) })
 }
-
-#[cfg(test)]
-mod tests;

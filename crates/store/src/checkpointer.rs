@@ -19,8 +19,9 @@ use diesel::{QueryableByName, RunQueryDsl as _, SqliteConnection};
 
 use crate::connection::{self, Purpose};
 use crate::error::StoreError;
+use crate::file::PAGE_BYTES;
 use crate::hook::{Step, StepHook};
-use crate::open::{Options, PAGE_BYTES};
+use crate::open::Options;
 
 /// Bytes of records from which copying is worth its sync: what SQLite's own default (1,000 pages of 4 KiB) comes
 /// to. Counted by what was committed and not by the file, which keeps its size when it is begun anew.

@@ -17,9 +17,10 @@ use diesel_migrations::MigrationHarness as _;
 
 use crate::connection::{Purpose, establish, number, word};
 use crate::error::StoreError;
+use crate::file::{check_identity, inspect, must_be_there, must_be_writable};
 use crate::location::Location;
 use crate::migrate::{MIGRATIONS, SchemaStep, steps_of_file, steps_of_server};
-use crate::open::{Options, Store, check_identity, inspect, must_be_there, must_be_writable};
+use crate::open::{Options, Store};
 use crate::postgres::{Postgres, PostgresUrl, check_durable, check_role};
 
 /// Older SQLite can lose what was committed when a write-ahead log is begun anew.

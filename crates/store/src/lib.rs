@@ -29,6 +29,7 @@ mod database;
 mod decision;
 mod entry;
 mod error;
+mod file;
 mod hook;
 mod lease;
 mod location;

@@ -14,8 +14,9 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use crate::connection::{APPLICATION_ID, Patience, Purpose};
 use crate::database::Connection;
 use crate::error::StoreError;
+use crate::file::{check_identity, inspect, must_be_there};
 use crate::location::Location;
-use crate::open::{Options, Store, check_identity, inspect, must_be_there};
+use crate::open::{Options, Store};
 use crate::postgres::{Postgres, PostgresUrl};
 
 /// The schema, in the order of the folders' names.

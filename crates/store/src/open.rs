@@ -9,14 +9,17 @@ use std::time::Duration;
 use chancery_core::ids::TenantId;
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
-use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, SqliteConnection};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
 use tokio::sync::watch;
 
 use crate::checkpointer::Checkpointer;
-use crate::connection::{self, APPLICATION_ID, Patience, Pool, Purpose, Source};
+use crate::connection::{Patience, Pool, Purpose, Source};
 use crate::database::{Begin, Connection, RunQuery as _};
 use crate::entry::{Appended, NewEntry};
 use crate::error::StoreError;
+use crate::file::{
+    check_identity, inspect, make_file_for_writing, must_be_there, must_be_writable, open_file_for_writing,
+};
 use crate::hook::StepHook;
 use crate::location::Location;
 use crate::lock::Lock;
@@ -28,10 +31,6 @@ use crate::schema::{log_head, settings};
 use crate::snapshot::Snapshot;
 use crate::value::{from_word, parse};
 use crate::writer::{Expected, Ticket, Writer};
-
-/// The page size of a new file: a statement of some KiB fits into a page with others, and twice SQLite's default
-/// halves the writes of a commit.
-pub(crate) const PAGE_BYTES: u32 = 8_192;
 
 /// Reads the clock: what the program was given as its clock at its edge.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -133,15 +132,7 @@ impl Store {
             check_identity(&mut inspect(path, options.busy_timeout_ms)?, path)?;
         }
         let lock = Lock::take(path)?;
-        make_private(path)?;
-        let mut connection = connection::establish(path, Purpose::Create, options.busy_timeout_ms)?;
-        connection::execute(
-            &mut connection,
-            "make the file",
-            &format!("PRAGMA page_size={PAGE_BYTES}; PRAGMA application_id={APPLICATION_ID};"),
-        )?;
-        use_wal(&mut connection)?;
-        limit(&mut connection, &options)?;
+        let mut connection = make_file_for_writing(path, &options)?;
         migrate(&mut connection)?;
         let mut connection = Connection::Sqlite(connection);
         if read_settings(&mut connection, None)?.is_some() {
@@ -477,97 +468,12 @@ impl Store {
     }
 }
 
-pub(crate) fn must_be_there(path: &Path) -> Result<(), StoreError> {
-    match fs::metadata(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(StoreError::NotThere { store: path.display().to_string() })
-        }
-        Err(source) => Err(StoreError::Io { doing: "read", path: path.to_owned(), source }),
-    }
-}
-
-/// SQLite opens a file that it may not write for reading and fails later, in the middle of things.
-pub(crate) fn must_be_writable(path: &Path) -> Result<(), StoreError> {
-    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    match fs::OpenOptions::new().write(true).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => {
-            Err(StoreError::ReadOnly)
-        }
-        Err(source) => Err(StoreError::Io { doing: "open", path: path.to_owned(), source }),
-    }
-}
-
-/// Makes the file, unless it is there, so that only its owner can read it: openings lie in it, if encrypted. SQLite
-/// gives the write-ahead log and its index the same mode, which an operator may widen for a group of readers.
-fn make_private(path: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let made = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    made.map(drop).map_err(|source| StoreError::Io { doing: "make", path: path.to_owned(), source })
-}
-
-pub(crate) fn inspect(path: &Path, busy_timeout_ms: u32) -> Result<SqliteConnection, StoreError> {
-    connection::establish(path, Purpose::Read, busy_timeout_ms).map_err(|error| foreign(error, path))
-}
-
-/// A file that SQLite cannot read at all is not ours.
-fn foreign(error: StoreError, path: &Path) -> StoreError {
-    match error {
-        StoreError::CorruptFile { message } if message.contains("not a database") => {
-            StoreError::Foreign { path: path.to_owned() }
-        }
-        other => other,
-    }
-}
-
-/// Looks before anything is written: a foreign database stays as it is.
-pub(crate) fn check_identity(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
-    let sql = "SELECT application_id AS value FROM pragma_application_id";
-    let found = connection::number(connection, "read the file's header", sql);
-    if found.map_err(|error| foreign(error, path))? == APPLICATION_ID {
-        Ok(())
-    } else {
-        Err(StoreError::Foreign { path: path.to_owned() })
-    }
-}
-
 /// The writer's connection.
 pub(crate) fn open_for_writing(source: &Source, options: &Options) -> Result<Connection, StoreError> {
     match source {
         Source::Sqlite(path) => open_file_for_writing(path, options).map(Connection::Sqlite),
         Source::Postgres(..) => source.connect(Purpose::Write, options.patience()),
     }
-}
-
-fn open_file_for_writing(path: &Path, options: &Options) -> Result<SqliteConnection, StoreError> {
-    let mut connection = connection::establish(path, Purpose::Write, options.busy_timeout_ms)?;
-    use_wal(&mut connection)?;
-    limit(&mut connection, options)?;
-    Ok(connection)
-}
-
-/// The file system did not give SQLite what its write-ahead log needs (shared memory).
-#[derive(Debug, thiserror::Error)]
-#[error("the journal mode is `{mode}`, this file system does not support a write-ahead log")]
-struct NoWal {
-    mode: String,
-}
-
-/// A mode that lasts: the file keeps it, whoever opens it.
-fn use_wal(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let doing = "use a write-ahead log";
-    connection::execute(connection, doing, "PRAGMA journal_mode=WAL")?;
-    let mode = connection::word(connection, doing, "SELECT journal_mode AS value FROM pragma_journal_mode")?;
-    if mode == "wal" { Ok(()) } else { Err(StoreError::Database { doing, source: Box::new(NoWal { mode }) }) }
-}
-
-fn limit(connection: &mut SqliteConnection, options: &Options) -> Result<(), StoreError> {
-    let mut pragmas = format!("PRAGMA journal_size_limit={};", options.wal_bytes_max);
-    if let Some(pages) = options.pages_max {
-        pragmas.push_str(&format!("PRAGMA max_page_count={pages};"));
-    }
-    connection::execute(connection, "limit the files", &pragmas)
 }
 
 fn settings_of(connection: &mut Connection, source: &Source) -> Result<Settings, StoreError> {
