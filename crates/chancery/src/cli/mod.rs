@@ -23,6 +23,7 @@ mod mapping;
 mod open;
 mod output;
 mod overrides;
+mod page;
 mod password;
 mod plan;
 mod remote;

@@ -8,7 +8,7 @@ use chancery_runtime::credentials::{
 use serde::Serialize;
 
 use super::open::Home;
-use super::remote::Query;
+use super::page::Page;
 use super::{Exit, Failure};
 use crate::instant::parse_instant;
 
@@ -18,18 +18,8 @@ pub(super) struct Arguments {
     /// Of this sort: credential, tenant, role, signature or dropped.
     #[arg(long, value_parser = parse_kind)]
     kind: Option<EventKind>,
-    /// At this time or later (RFC 3339, or a date).
-    #[arg(long, value_parser = parse_instant)]
-    from: Option<Timestamp>,
-    /// Before this time.
-    #[arg(long, value_parser = parse_instant)]
-    to: Option<Timestamp>,
-    /// How many at the most (1 to 1,000).
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    limit: u32,
-    /// Where the last page ended, as it said.
-    #[arg(long, value_name = "CURSOR")]
-    after: Option<String>,
+    #[command(flatten)]
+    page: Page,
     /// Take away what was written before this time, at least 90 days ago, instead of listing. Not with `--server`.
     #[arg(long, value_name = "TIME", value_parser = parse_instant,
           conflicts_with_all = ["kind", "from", "to", "limit", "after"])]
@@ -48,31 +38,22 @@ fn parse_kind(text: &str) -> Result<EventKind, String> {
 }
 
 pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure> {
-    let Arguments { kind, from, to, limit, after, forget_before } = arguments;
+    let Arguments { kind, page, forget_before } = arguments;
     if let Some(before) = forget_before {
         return forget(before, home);
     }
-    let page: SecurityEventList = match &home.server {
+    let found: SecurityEventList = match &home.server {
         Some(server) => {
-            let query: Query = [
-                ("kind", kind.map(|kind| kind.as_str().to_owned())),
-                ("from", from.map(|time| time.to_string())),
-                ("to", to.map(|time| time.to_string())),
-                ("limit", Some(limit.to_string())),
-                ("after", after),
-            ]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect();
+            let query = page.query([("kind", kind.map(|kind| kind.as_str().to_owned()))]);
             server.get_json("/v1/security-events", &query)?
         }
         None => {
-            let filter = SecurityEventFilter { kind, from, to };
-            home.records()?.security_events(&filter, after.as_deref(), limit)?
+            let filter = SecurityEventFilter { kind, from: page.from, to: page.to };
+            home.records()?.security_events(&filter, page.after.as_deref(), page.limit)?
         }
     };
     let columns = ["last at", "count", "kind", "code", "route", "principal", "key", "address"];
-    home.output.print_list(&page.items, &columns, |item: &ListedEvent| {
+    home.output.print_list(&found.items, &columns, |item: &ListedEvent| {
         let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         vec![
             item.last_at.to_string(),
@@ -85,7 +66,7 @@ pub(super) fn run(arguments: Arguments, home: &Home<'_>) -> Result<Exit, Failure
             shown(&item.address),
         ]
     })?;
-    if let Some(next) = page.next {
+    if let Some(next) = found.next {
         home.output.say(&format!("more: --after {next}"));
     }
     Ok(Exit::Ok)

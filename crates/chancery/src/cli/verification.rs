@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::open::Home;
+use super::page::Page;
 use super::remote::{Query, Remote};
 use super::{Exit, Failure};
 use crate::instant::parse_instant;
@@ -42,18 +43,8 @@ pub(super) struct List {
     /// With this verdict: verified, failed or incomplete.
     #[arg(long, value_parser = parse_verdict)]
     verdict: Option<Verdict>,
-    /// Made at this time or later (RFC 3339, or a date).
-    #[arg(long, value_parser = parse_instant)]
-    from: Option<Timestamp>,
-    /// Made before this time.
-    #[arg(long, value_parser = parse_instant)]
-    to: Option<Timestamp>,
-    /// How many at the most (1 to 1,000).
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    limit: u32,
-    /// Where the last page ended, as it said.
-    #[arg(long, value_name = "CURSOR")]
-    after: Option<String>,
+    #[command(flatten)]
+    page: Page,
 }
 
 /// Arguments of `verification backfill`.
@@ -113,29 +104,22 @@ pub(super) fn run(command: Command, home: &Home<'_>) -> Result<Exit, Failure> {
 }
 
 fn list_verifications(list: List, home: &Home<'_>) -> Result<Exit, Failure> {
-    let List { execution_id, verdict, from, to, limit, after } = list;
-    let page: VerificationList = match &home.server {
+    let List { execution_id, verdict, page } = list;
+    let found: VerificationList = match &home.server {
         Some(server) => {
-            let query: Query = [
+            let query = page.query([
                 ("execution_id", execution_id.map(|id| id.to_string())),
                 ("verdict", verdict.map(|verdict| word(verdict).to_owned())),
-                ("from", from.map(|time| time.to_string())),
-                ("to", to.map(|time| time.to_string())),
-                ("limit", Some(limit.to_string())),
-                ("after", after),
-            ]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect();
+            ]);
             server.get_json("/v1/verifications", &query)?
         }
         None => {
-            let filter = VerificationFilter { execution_id, verdict, from, to };
-            home.records()?.verifications(&filter, after.as_deref(), limit)?
+            let filter = VerificationFilter { execution_id, verdict, from: page.from, to: page.to };
+            home.records()?.verifications(&filter, page.after.as_deref(), page.limit)?
         }
     };
     let columns = ["execution", "verdict", "signature", "runtime", "schema", "verified at", "index"];
-    home.output.print_list(&page.items, &columns, |item: &ListedVerification| {
+    home.output.print_list(&found.items, &columns, |item: &ListedVerification| {
         let answer = |answer: Option<bool>| match answer {
             Some(true) => "yes",
             Some(false) => "NO",
@@ -151,7 +135,7 @@ fn list_verifications(list: List, home: &Home<'_>) -> Result<Exit, Failure> {
             item.index.to_string(),
         ]
     })?;
-    if let Some(next) = page.next {
+    if let Some(next) = found.next {
         home.output.say(&format!("more: --after {next}"));
     }
     Ok(Exit::Ok)
