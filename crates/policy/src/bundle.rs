@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use cedar_policy::Entities;
+use cedar_policy_core::ast::EntityUIDEntry;
 use chancery_core::commitment::Candidate;
 use chancery_core::digest::BundleHash;
 use chancery_core::ids::{EntityUid, ParseEntityUidError};
@@ -416,7 +417,8 @@ fn slices(
     let slice = |(outcome, action): (&String, &cedar_policy::EntityUid)| {
         let own = named.values().filter(|named| policies::applies(&named.policy, action, entities));
         let policies = own.map(|named| policies::sliced(named, &schema.attributes)).collect();
-        Slice { outcome: outcome.clone(), action: action.clone(), policies }
+        let action = EntityUIDEntry::known(action.clone().into(), None);
+        Slice { outcome: outcome.clone(), action, policies }
     };
     manifest.outcomes().iter().zip(&schema.actions).map(slice).collect()
 }

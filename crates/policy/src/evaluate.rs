@@ -19,8 +19,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cedar_policy::{Context, Decision, EntityUid as CedarUid, EvaluationError, Request};
-use cedar_policy_core::ast::{Expr, Literal, SlotEnv, Value, ValueKind};
+use cedar_policy::{Decision, EvaluationError};
+use cedar_policy_core::ast::{EntityUIDEntry, Expr, Literal, Request, SlotEnv, Value, ValueKind};
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 use chancery_core::commitment::Candidate;
@@ -32,7 +32,7 @@ use chancery_core::statement::{
 };
 
 use crate::Bundle;
-use crate::context::{context, uid};
+use crate::context::{entry, only, representable, whole};
 use crate::guard::{Guard, Slots};
 
 /// What a bundle says to a request.
@@ -83,7 +83,7 @@ pub(crate) struct Verdict<'b> {
     pub(crate) allowed: Option<(&'b str, BTreeSet<&'b str>)>,
     /// The forbids that were satisfied, for any outcome.
     forbids: BTreeSet<&'b str>,
-    errors: BTreeSet<(String, ErrorCode)>,
+    errors: BTreeSet<(&'b str, ErrorCode)>,
     /// Every policy that was a reason for Cedar's answer to any outcome.
     pub(crate) satisfied: BTreeSet<&'b str>,
 }
@@ -145,18 +145,11 @@ impl Bundle {
         signals: &Signals,
     ) -> Verdict<'_> {
         let mut verdict = Verdict::default();
-        let uids = (
-            uid(principal.type_name(), principal.id()),
-            uid(resource.type_name(), resource.id()),
-            context(signals),
-        );
-        let (Some(principal), Some(resource), Some(context)) = uids else {
-            verdict.errors.insert((NO_POLICY.to_owned(), ErrorCode::Other));
+        let Some(answers) = self.answers(principal, resource, signals) else {
+            verdict.errors.insert((NO_POLICY, ErrorCode::Other));
             return verdict;
         };
-        let slots = Slots::new(self.attributes(), signals);
-        for slice in self.slices() {
-            let answer = self.ask(&principal, &resource, &context, slice, &slots);
+        for (slice, answer) in self.slices().iter().zip(answers) {
             verdict.errors.extend(answer.errors);
             verdict.satisfied.extend(&answer.reasons);
             match answer.decision {
@@ -169,30 +162,45 @@ impl Bundle {
         verdict
     }
 
-    /// Cedar's answer to one action: allowed where a permit is satisfied and no forbid is. Cedar itself evaluates
-    /// every policy that is not certain to be unsatisfied.
-    fn ask<'b>(
-        &self,
-        principal: &CedarUid,
-        resource: &CedarUid,
-        context: &Context,
-        slice: &'b Slice,
-        slots: &Slots<'_>,
-    ) -> Answer<'b> {
-        let mut answer = Answer::default();
-        let mut open = slice.policies.iter().filter(|policy| !policy.guard.rules_out(slots)).peekable();
-        if open.peek().is_none() {
-            return answer;
+    /// Cedar's answer to each action, in the order of the slices. `None` for texts that Cedar refuses, whether or
+    /// not a policy reads them.
+    ///
+    /// Cedar evaluates every policy that is not certain to be unsatisfied, with those signals that these can read.
+    fn answers<'b>(
+        &'b self,
+        principal: &EntityUid,
+        resource: &EntityUid,
+        signals: &Signals,
+    ) -> Option<Vec<Answer<'b>>> {
+        let (principal, resource) = (entry(principal)?, entry(resource)?);
+        if !representable(signals) {
+            return None;
         }
-        // The signals are typed already; Cedar would only do the same again.
-        let action = slice.action.clone();
-        let request = Request::new(principal.clone(), action, resource.clone(), context.clone(), None);
-        let Ok(request) = request else {
-            answer.errors.insert((NO_POLICY.to_owned(), ErrorCode::Other));
-            return answer;
+        let slots = Slots::new(self.attributes(), signals);
+        let open = |slice: &'b Slice| -> Vec<&'b Sliced> {
+            slice.policies.iter().filter(|policy| !policy.guard.rules_out(&slots)).collect()
         };
-        let entities = self.entities().as_ref();
-        let evaluator = Evaluator::new(request.as_ref().clone(), entities, Extensions::all_available());
+        let open: Vec<_> = self.slices().iter().map(open).collect();
+        let reads: Option<Vec<_>> = open.iter().flatten().map(|policy| policy.reads.as_ref()).collect();
+        let context = match reads {
+            Some(reads) => {
+                let names: BTreeSet<&str> = reads.into_iter().flatten().map(String::as_str).collect();
+                only(names.into_iter(), signals)?
+            }
+            None => whole(signals)?,
+        };
+        let ask = |(slice, open): (&'b Slice, Vec<&'b Sliced>)| {
+            let (principal, action, resource) = (principal.clone(), slice.action.clone(), resource.clone());
+            // The signals are typed already; Cedar would only do the same again.
+            self.ask(Request::new_unchecked(principal, action, resource, Some(context.clone())), &open)
+        };
+        Some(self.slices().iter().zip(open).map(ask).collect())
+    }
+
+    /// Cedar's answer to one action: allowed where a permit is satisfied and no forbid is.
+    fn ask<'b>(&self, request: Request, open: &[&'b Sliced]) -> Answer<'b> {
+        let mut answer = Answer::default();
+        let evaluator = Evaluator::new(request, self.entities().as_ref(), Extensions::all_available());
         let mut forbids = BTreeSet::new();
         for policy in open {
             match evaluator.interpret(&policy.condition, &SlotEnv::new()) {
@@ -201,10 +209,10 @@ impl Bundle {
                     reasons.extend(satisfied.then_some(policy.id.as_str()));
                 }
                 Ok(_) => {
-                    answer.errors.insert((policy.id.clone(), ErrorCode::Type));
+                    answer.errors.insert((&policy.id, ErrorCode::Type));
                 }
                 Err(error) => {
-                    answer.errors.insert((policy.id.clone(), code(&error)));
+                    answer.errors.insert((&policy.id, code(&error)));
                 }
             }
         }
@@ -240,7 +248,7 @@ impl Bundle {
     }
 
     /// The decision on the request, with the errors of the request and of all its candidates.
-    fn body(&self, request: &Verdict<'_>, errors: BTreeSet<(String, ErrorCode)>) -> DecisionBody {
+    fn body(&self, request: &Verdict<'_>, errors: BTreeSet<(&str, ErrorCode)>) -> DecisionBody {
         let blocked = !errors.is_empty();
         let (outcome, determining) = request.decided(self.manifest().fallback(), blocked);
         let reasons = determining.iter().filter_map(|policy| {
@@ -255,7 +263,7 @@ impl Bundle {
             requires_override: !blocked && self.manifest().needs_override(outcome),
             errors: errors
                 .into_iter()
-                .map(|(policy, code)| statement::EvaluationError::new(code, policy))
+                .map(|(policy, code)| statement::EvaluationError::new(code, policy.to_owned()))
                 .collect(),
         }
     }
@@ -267,7 +275,7 @@ struct Answer<'b> {
     decision: Decision,
     /// The forbids that are satisfied, else the permits.
     reasons: BTreeSet<&'b str>,
-    errors: BTreeSet<(String, ErrorCode)>,
+    errors: BTreeSet<(&'b str, ErrorCode)>,
 }
 
 impl Default for Answer<'_> {
@@ -296,7 +304,7 @@ pub(crate) fn code(error: &EvaluationError) -> ErrorCode {
 /// The policies whose scope can match an action.
 pub(crate) struct Slice {
     pub(crate) outcome: String,
-    pub(crate) action: CedarUid,
+    pub(crate) action: EntityUIDEntry,
     pub(crate) policies: Vec<Sliced>,
 }
 
@@ -306,6 +314,8 @@ pub(crate) struct Sliced {
     pub(crate) permits: bool,
     /// Scope and conditions in one expression. Cedar would put it together for every request.
     pub(crate) condition: Expr,
+    /// The attributes of the context that the condition can read; `None`: any.
+    pub(crate) reads: Option<Vec<String>>,
     pub(crate) guard: Guard,
 }
 

@@ -19,8 +19,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use cedar_policy::Request;
-use cedar_policy_core::ast::{Expr, ExprKind, Literal, SlotEnv, Value, ValueKind};
+use cedar_policy_core::ast::{Literal, Request, SlotEnv, Value, ValueKind};
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 use chancery_core::commitment::Candidate;
@@ -30,7 +29,8 @@ use chancery_core::signal::Signals;
 use chancery_core::statement::{Decision, ErrorCode, ExecutionState};
 use serde::Serialize;
 
-use crate::context::{context, uid};
+use crate::condition::conjuncts;
+use crate::context::{entry, whole};
 use crate::evaluate::{Slice, Sliced, code};
 use crate::manifest::ReasonTexts;
 use crate::{Bundle, Evaluation};
@@ -396,10 +396,8 @@ impl Bundle {
     /// The first condition of the policy, its scope included, that does not hold; none where the policy matches.
     fn first_unmet(&self, policy: &Sliced, request: &Request) -> Option<Unmet> {
         let evaluator =
-            Evaluator::new(request.as_ref().clone(), self.entities().as_ref(), Extensions::all_available());
-        let mut parts = Vec::new();
-        conjuncts(&policy.condition, &mut parts);
-        parts.into_iter().find_map(|part| {
+            Evaluator::new(request.clone(), self.entities().as_ref(), Extensions::all_available());
+        conjuncts(&policy.condition).into_iter().find_map(|part| {
             let error = match evaluator.interpret(part, &SlotEnv::new()) {
                 Ok(Value { value: ValueKind::Lit(Literal::Bool(true)), .. }) => return None,
                 Ok(Value { value: ValueKind::Lit(Literal::Bool(false)), .. }) => None,
@@ -420,22 +418,10 @@ struct Unmet {
     error: Option<ErrorCode>,
 }
 
-/// The parts of `left && right`, in the order in which Cedar evaluates them.
-fn conjuncts<'e>(condition: &'e Expr, parts: &mut Vec<&'e Expr>) {
-    match condition.expr_kind() {
-        ExprKind::And { left, right } => {
-            conjuncts(left, parts);
-            conjuncts(right, parts);
-        }
-        _ => parts.push(condition),
-    }
-}
-
 /// What Cedar was asked for the outcome; `None` as [`Bundle::evaluate`] would record it, for texts that Cedar refuses.
 fn request(principal: &EntityUid, slice: &Slice, resource: &EntityUid, signals: &Signals) -> Option<Request> {
-    let principal = uid(principal.type_name(), principal.id())?;
-    let resource = uid(resource.type_name(), resource.id())?;
-    Request::new(principal, slice.action.clone(), resource, context(signals)?, None).ok()
+    let (principal, action, resource) = (entry(principal)?, slice.action.clone(), entry(resource)?);
+    Some(Request::new_unchecked(principal, action, resource, Some(whole(signals)?)))
 }
 
 impl Evaluation {

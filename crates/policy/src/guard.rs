@@ -13,8 +13,10 @@
 
 use std::cmp::Ordering;
 
-use cedar_policy_core::ast::{BinaryOp, Expr, ExprKind, Literal, Name, UnaryOp, Var};
+use cedar_policy_core::ast::{BinaryOp, Expr, ExprKind, Literal, Name, UnaryOp};
 use chancery_core::signal::{Attributes, Decimal, Signal, Signals};
+
+use crate::condition::{conjuncts, is_context};
 
 /// The guard of one policy.
 pub(crate) struct Guard(Term);
@@ -61,7 +63,8 @@ enum Term {
     /// `context has x`
     Has(usize),
     Not(Box<Term>),
-    And(Box<[Term; 2]>),
+    /// `… && … && …`, flat: most policies fall to the first.
+    And(Box<[Term]>),
     Or(Box<[Term; 2]>),
     Strict(Operation, Box<[Term; 2]>),
 }
@@ -112,7 +115,7 @@ impl Term {
             ExprKind::HasAttr { expr, attr } if is_context(expr) => {
                 slot(attr).map_or(Self::Unknown, Self::Has)
             }
-            ExprKind::And { left, right } => Self::And(both(left, right)),
+            ExprKind::And { .. } => Self::And(conjuncts(expression).into_iter().map(of).collect()),
             ExprKind::Or { left, right } => Self::Or(both(left, right)),
             ExprKind::UnaryApp { op: UnaryOp::Not, arg } => Self::Not(Box::new(of(arg))),
             ExprKind::BinaryApp { op, arg1, arg2 } => {
@@ -164,10 +167,14 @@ impl Term {
             Self::Slot(slot) => Known::of(slots.get(*slot)?),
             Self::Has(slot) => Some(Known::Bool(slots.get(*slot).is_some())),
             Self::Not(term) => Some(Known::Bool(!term.truth(slots)?)),
-            // The right side is looked at only where the left one did not decide, as in Cedar.
-            Self::And(sides) => {
-                let [left, right] = &**sides;
-                Some(Known::Bool(left.truth(slots)? && right.truth(slots)?))
+            // What stands further right is looked at only where nothing on the left decided, as in Cedar.
+            Self::And(terms) => {
+                for term in terms {
+                    if !term.truth(slots)? {
+                        return Some(Known::Bool(false));
+                    }
+                }
+                Some(Known::Bool(true))
             }
             Self::Or(sides) => {
                 let [left, right] = &**sides;
@@ -186,10 +193,6 @@ impl Term {
             _ => None,
         }
     }
-}
-
-fn is_context(expression: &Expr) -> bool {
-    matches!(expression.expr_kind(), ExprKind::Var(Var::Context))
 }
 
 /// A literal such as `decimal("0.8")`; none where Cedar writes values in a way that signals are not written.

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod manifest;
 pub mod sum;
 
+mod condition;
 mod context;
 mod entities;
 mod guard;

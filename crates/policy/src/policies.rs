@@ -19,6 +19,7 @@ use cedar_policy::{
 };
 use chancery_core::signal::Attributes;
 
+use crate::condition::reads;
 use crate::evaluate::Sliced;
 use crate::fault::{Cause, Fault, Place};
 use crate::guard::Guard;
@@ -193,10 +194,12 @@ pub(crate) fn applies(policy: &Policy, action: &EntityUid, actions: &Entities) -
 /// The policy as evaluation wants it.
 pub(crate) fn sliced(named: &Named, attributes: &Attributes) -> Sliced {
     let policy: &cedar_policy_core::ast::Policy = named.policy.as_ref();
+    let condition = policy.condition();
     Sliced {
         id: named.id.clone(),
         permits: named.policy.effect() == Effect::Permit,
-        condition: policy.condition(),
+        reads: reads(&condition),
+        condition,
         guard: Guard::new(policy.non_scope_constraints(), attributes),
     }
 }

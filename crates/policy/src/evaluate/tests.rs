@@ -124,11 +124,11 @@ fn cedar_errors_that_validation_rules_out_have_codes_too() {
     let code_of = |when: &str| {
         let text = format!("permit (principal, action, resource) when {{ {when} }};");
         let set: cedar_policy::PolicySet = text.parse().unwrap();
-        let request = Request::new(
+        let request = cedar_policy::Request::new(
             "A::\"a\"".parse().unwrap(),
             "Action::\"a\"".parse().unwrap(),
             "A::\"r\"".parse().unwrap(),
-            Context::empty(),
+            cedar_policy::Context::empty(),
             None,
         );
         let entity = cedar_policy::Entity::new_no_attrs("A::\"a\"".parse().unwrap(), Default::default());
@@ -235,9 +235,8 @@ fn every_type_reaches_cedar_as_its_own_value() {
     assert_eq!(found.decision.outcome, "approve");
     // And the context is one that Cedar itself takes for the schema.
     let (schema, _) = cedar_policy::Schema::from_cedarschema_str(schema).unwrap();
-    let context = context(&signals(&bundle, text)).unwrap();
-    let (principal, resource) = (uid("System", "core").unwrap(), uid("Claim", "c").unwrap());
-    Request::new(principal, uid("Action", "deny").unwrap(), resource, context, Some(&schema)).unwrap();
+    let context = cedar_policy::Context::from(whole(&signals(&bundle, text)).unwrap());
+    context.validate(&schema, &"Action::\"deny\"".parse().unwrap()).unwrap();
 }
 
 #[test]
@@ -340,6 +339,12 @@ fn any_policy() -> impl Strategy<Value = String> {
         "context.amount * 4611686018427387904 != 5",
         "context has provider && context.provider.rating > 1",
         "action in Action::\"human\"",
+        // The context as a value, and by names that come in no other condition.
+        "(if context has stop then context else context).amount > 10",
+        "context == context && {c: context}.c.amount != 1",
+        "context has provider.rating && context.provider.rating == 2",
+        "context has unheard && context.amount < 5",
+        "if context has factor then context.factor * 9223372036854775807 > 0 else context.amount > 1",
     ]);
     let reason = proptest::sample::select(vec!["", "@reason(\"LARGE\")", "@reason(\"STOP\")"]);
     (any::<bool>(), scope, condition, reason).prop_map(|(permit, scope, condition, reason)| {
@@ -348,12 +353,13 @@ fn any_policy() -> impl Strategy<Value = String> {
     })
 }
 
-const REQUESTS: [&str; 5] = [
+const REQUESTS: [&str; 6] = [
     r#"{"amount": 0}"#,
     r#"{"amount": 1, "stop": true}"#,
     r#"{"amount": 11}"#,
     r#"{"amount": 2, "provider": {"type": "Provider", "id": "p"}}"#,
     r#"{"amount": 0, "provider": {"type": "Provider", "id": "q"}}"#,
+    r#"{"amount": 11, "factor": 7}"#,
 ];
 
 const ENTITIES: &str = r#"[{"uid":{"type":"Provider","id":"p"},"attrs":{"rating":2},"parents":[]}]"#;
@@ -365,33 +371,34 @@ fn named(policies: &[String]) -> Vec<String> {
 /// Whether every slice answers as Cedar's own authorizer does when it is handed all policies.
 pub(crate) fn agrees(bundle: &Bundle, signals: &Signals) -> Result<(), TestCaseError> {
     let (principal, resource) = uids(bundle);
-    let principal = uid(principal.type_name(), principal.id()).unwrap();
-    let resource = uid(resource.type_name(), resource.id()).unwrap();
-    let context = context(signals).unwrap();
-    let slots = Slots::new(bundle.attributes(), signals);
-    let mut whole = cedar_policy::PolicySet::new();
+    let answers = bundle.answers(&principal, &resource, signals).unwrap();
+    let (principal, resource) = (entry(&principal).unwrap(), entry(&resource).unwrap());
+    let mut all = cedar_policy::PolicySet::new();
     for (path, content) in bundle.files().iter().filter(|(path, _)| path.ends_with(".cedar")) {
         let set: cedar_policy::PolicySet = std::str::from_utf8(content).unwrap().parse().expect(path);
         for policy in set.policies() {
-            whole.add(policy.new_id(cedar_policy::PolicyId::new(policy.annotation("id").unwrap()))).unwrap();
+            all.add(policy.new_id(cedar_policy::PolicyId::new(policy.annotation("id").unwrap()))).unwrap();
         }
     }
-    for slice in bundle.slices() {
-        let own = bundle.ask(&principal, &resource, &context, slice, &slots);
-        let request =
-            Request::new(principal.clone(), slice.action.clone(), resource.clone(), context.clone(), None)
-                .unwrap();
-        let all = Authorizer::new().is_authorized(&request, &whole, bundle.entities());
-        let reasons: Vec<String> = all.diagnostics().reason().map(ToString::to_string).collect();
-        let errors = all.diagnostics().errors().map(|error| match error {
-            AuthorizationError::PolicyEvaluationError(error) => {
-                (error.policy_id().to_string(), code(error.inner()))
-            }
-        });
+    prop_assert_eq!(answers.len(), bundle.slices().len());
+    for (slice, own) in bundle.slices().iter().zip(answers) {
+        let (principal, action, resource) = (principal.clone(), slice.action.clone(), resource.clone());
+        let request = Request::new_unchecked(principal, action, resource, whole(signals));
+        let said = Authorizer::new().is_authorized(&request.into(), &all, bundle.entities());
+        let reasons: Vec<String> = said.diagnostics().reason().map(ToString::to_string).collect();
+        let errors: Vec<_> = said
+            .diagnostics()
+            .errors()
+            .map(|error| match error {
+                AuthorizationError::PolicyEvaluationError(error) => {
+                    (error.policy_id().to_string(), code(error.inner()))
+                }
+            })
+            .collect();
         let expected = Answer {
-            decision: all.decision(),
+            decision: said.decision(),
             reasons: reasons.iter().map(String::as_str).collect(),
-            errors: errors.collect(),
+            errors: errors.iter().map(|(policy, code)| (policy.as_str(), *code)).collect(),
         };
         prop_assert_eq!(own, expected);
     }
@@ -454,9 +461,24 @@ fn signals_that_no_schema_has_block_instead_of_panicking() {
     let bundle = bundle(&[]);
     let (principal, resource) = uids(&bundle);
     let entity = Signal::Entity { type_name: "no type".into(), id: "x".into() };
-    let odd: Signals = [("provider".into(), entity)].into_iter().collect();
-    let found = bundle.evaluate(&principal, &resource, &odd, None);
-    assert_eq!((found.state, codes(&found)), (ExecutionState::Blocked, vec![("*", "cedar.other")]));
+    let nested = [("e".into(), Signal::Set(vec![entity.clone()]))].into_iter().collect();
+    // Under any name, though no policy reads it, and though another outcome is certain.
+    let odd = [("provider", entity.clone()), ("unread", entity), ("nested", Signal::Record(nested))];
+    for (name, odd) in odd {
+        let odd: Signals = [("amount".into(), Signal::Long(1)), (name.into(), odd)].into_iter().collect();
+        let found = bundle.evaluate(&principal, &resource, &odd, None);
+        assert_eq!((found.state, codes(&found)), (ExecutionState::Blocked, vec![("*", "cedar.other")]));
+    }
+    // A name that the schema does not have is there for a policy that asks for it.
+    let asking =
+        POLICIES.replace("context has stop && context.stop", "context has stop || context has unheard");
+    let asking = crate::testing::bundle(&[("claims.cedar", &asking)]);
+    for (unheard, outcome) in [(None, "approve"), (Some(("unheard".into(), Signal::Long(1))), "refer")] {
+        let own = [("amount".into(), Signal::Long(1))];
+        let odd: Signals = own.into_iter().chain(unheard).collect();
+        agrees(&asking, &odd).unwrap();
+        assert_eq!(asking.evaluate(&principal, &resource, &odd, None).decision.outcome, outcome);
+    }
     // Typed for another bundle: Cedar finds the attribute missing.
     let found = bundle.evaluate(&principal, &resource, &Signals::default(), None);
     assert_eq!(found.state, ExecutionState::Blocked);

@@ -271,11 +271,8 @@ fn no_condition_is_blamed_that_did_not_fail() {
             let verdict = bundle.verdict(&decision.principal, &decision.resource, &signals);
             for (outcome, slice) in explanation.outcomes.unwrap().iter().zip(bundle.slices()) {
                 let request = request(&decision.principal, slice, &decision.resource, &signals).unwrap();
-                let evaluator = Evaluator::new(
-                    request.as_ref().clone(),
-                    bundle.entities().as_ref(),
-                    Extensions::all_available(),
-                );
+                let evaluator =
+                    Evaluator::new(request.clone(), bundle.entities().as_ref(), Extensions::all_available());
                 for found in &outcome.policies {
                     let own = slice.policies.iter().find(|own| own.id == found.policy).unwrap();
                     let whole = evaluator
@@ -364,7 +361,7 @@ proptest::proptest! {
         for (outcome, slice) in explanation.outcomes.unwrap().iter().zip(bundle.slices()) {
             let request = request(&decision.principal, slice, &decision.resource, &signals).unwrap();
             let evaluator =
-                Evaluator::new(request.as_ref().clone(), bundle.entities().as_ref(), Extensions::all_available());
+                Evaluator::new(request.clone(), bundle.entities().as_ref(), Extensions::all_available());
             for found in &outcome.policies {
                 let own = slice.policies.iter().find(|own| own.id == found.policy).unwrap();
                 let expected = match evaluator.interpret(&own.condition, &SlotEnv::new()) {
