@@ -11,6 +11,7 @@ use crate::failure::{Cause, Failure};
 use crate::home::Home;
 use chancery_core::key::{KeyError as CoreKeyError, PublicKey, Signer, SigningKey};
 use chancery_supply::keyfile::{self, KeyFileError};
+use chancery_supply::signer::{self, SignerError};
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
@@ -77,6 +78,15 @@ pub fn load(path: &Path, password: &[u8]) -> Result<SigningKey, KeyError> {
         KeyFileError::WrongPassword => KeyError::WrongPassword { path: path.to_owned() },
         source => KeyError::Invalid { path: path.to_owned(), source },
     })
+}
+
+/// Reads a private key file as [`load`] does, for a key that signs often.
+///
+/// # Errors
+/// As [`load`], and [`KeyError::Signer`].
+pub fn load_signer(path: &Path, password: &[u8]) -> Result<Arc<dyn Signer>, KeyError> {
+    signer::quickest(load(path, password)?)
+        .map_err(|source| KeyError::Signer { path: path.to_owned(), source })
 }
 
 /// Encrypts `key` and writes it to a new file of mode 0600, through to the disk.
@@ -186,9 +196,9 @@ impl ServerKeys {
             check_mode(&home.key(name))?;
         }
         let vault = vault_key(home, password)?;
-        let runtime = load(&home.key(KeyName::Runtime), password)?;
-        let log = load(&home.key(KeyName::Log), password)?;
-        Ok(Self::new(Arc::new(runtime), Arc::new(log), vault))
+        let runtime = load_signer(&home.key(KeyName::Runtime), password)?;
+        let log = load_signer(&home.key(KeyName::Log), password)?;
+        Ok(Self::new(runtime, log, vault))
     }
 
     /// The key that signs decisions.
@@ -258,6 +268,15 @@ pub enum KeyError {
         #[source]
         source: KeyFileError,
     },
+    /// Its signatures on this machine are not what they have to be.
+    #[error("the key of `{}` does not sign as it should", path.display())]
+    Signer {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong with them.
+        #[source]
+        source: SignerError,
+    },
     /// `vault.key` is a key of another kind.
     #[error("`{}` is not a vault key", path.display())]
     NotAVaultKey {
@@ -290,7 +309,9 @@ impl Failure for KeyError {
             Self::Exists { .. } => Cause::Conflict,
             Self::Missing { .. } => Cause::NotFound,
             Self::Mode { .. } | Self::WrongPassword { .. } => Cause::Refused,
-            Self::Invalid { .. } | Self::NotAVaultKey { .. } | Self::Public { .. } => Cause::Corrupt,
+            Self::Invalid { .. } | Self::Signer { .. } | Self::NotAVaultKey { .. } | Self::Public { .. } => {
+                Cause::Corrupt
+            }
             Self::Io { .. } => Cause::Unavailable,
         }
     }
@@ -302,6 +323,7 @@ impl Failure for KeyError {
             Self::Mode { .. } => "key.mode",
             Self::WrongPassword { .. } => "key.password",
             Self::Invalid { .. } | Self::NotAVaultKey { .. } | Self::Public { .. } => "key.invalid",
+            Self::Signer { .. } => "key.signature",
             Self::Io { .. } => "key.io",
         }
     }

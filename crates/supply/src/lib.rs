@@ -6,6 +6,7 @@
 //! OCI layout ──────── image ──┴──► identity ──► build-identity.json ──► release ──► .sig, .sigstore.json, .dsse.json
 //! program ─────────── SHA-256 ─────────────────┘                          ▲
 //! cosign.key ──────── keyfile ────────────────────────────────────────────┘
+//!                       └────── signer ──► what a server signs with
 //! ```
 //!
 //! [`sbom`], [`identity`] and [`release`] are functions over bytes. [`cargo`], [`source`] and [`image`] ask the tools
@@ -22,4 +23,5 @@ pub mod pkcs11;
 pub mod process;
 pub mod release;
 pub mod sbom;
+pub mod signer;
 pub mod source;

@@ -46,7 +46,7 @@ pub(super) fn open_with(
 ) -> Result<Arc<dyn Signer>, Failure> {
     match key.to_str() {
         Some(uri) if pkcs11::is_uri(key) => token(uri, home),
-        _ => Ok(Arc::new(keys::load(key, password)?)),
+        _ => Ok(keys::load_signer(key, password)?),
     }
 }
 
