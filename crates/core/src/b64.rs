@@ -75,7 +75,7 @@ impl FromStr for Bytes {
     }
 }
 
-text_serde!(Bytes, "canonical base64 with padding");
+text_serde!(Bytes, "canonical base64 with padding", |bytes: &Bytes| encode(&bytes.0));
 
 #[cfg(test)]
 mod tests {

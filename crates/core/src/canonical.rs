@@ -24,6 +24,9 @@ mod writer;
 /// The largest integer that is written or admitted, 2^53 − 1 (RFC 7493, section 2.2); the smallest is its negative.
 pub const MAX_INTEGER: i64 = 9_007_199_254_740_991;
 
+/// Bytes that there is room for at first: more than most records, their inputs and openings have.
+const ROOM: usize = 2048;
+
 /// The canonical JSON of some value. Only [`to_canonical`] makes one.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct Canonical(String);
@@ -105,7 +108,7 @@ impl serde::ser::Error for CanonicalError {
 /// [`CanonicalError`] for what has no canonical form: floats, large integers, bytes, keys that are no strings,
 /// duplicate names.
 pub fn to_canonical<T: Serialize + ?Sized>(value: &T) -> Result<Canonical, CanonicalError> {
-    let mut out = String::with_capacity(256);
+    let mut out = String::with_capacity(ROOM);
     append_canonical(value, &mut out)?;
     Ok(Canonical(out))
 }

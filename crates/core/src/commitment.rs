@@ -27,8 +27,8 @@ use zeroize::Zeroize as _;
 
 use crate::canonical::{Canonical, CanonicalError, append_canonical, to_canonical};
 use crate::digest::{
-    BundleHash, CandidatesRoot, Fingerprint, Hasher, HmacKey, ParseHashError, SignalsRoot, hmac_sha256,
-    parse_hex32, sha256, sha256_parts, text_serde, write_hex32,
+    BundleHash, CandidatesRoot, Fingerprint, Hasher, Hex32, HmacKey, ParseHashError, SignalsRoot,
+    hmac_sha256, parse_hex32, sha256, sha256_parts, text_serde,
 };
 use crate::ids::{EntityUid, PolicyId, PolicyVersion};
 use crate::signal::Signals;
@@ -104,7 +104,7 @@ macro_rules! disclosable {
         /// 64 lowercase hexadecimal digits. Only openings, which disclose it, should print it.
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_hex32(&self.0, f)
+                f.write_str(Hex32::of(&self.0).as_ref())
             }
         }
 
@@ -116,7 +116,7 @@ macro_rules! disclosable {
             }
         }
 
-        text_serde!($name, "64 lowercase hexadecimal digits");
+        text_serde!($name, "64 lowercase hexadecimal digits", |value: &$name| Hex32::of(&value.0));
     };
 }
 

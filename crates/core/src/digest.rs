@@ -51,7 +51,7 @@ impl Hasher {
 /// HMAC-SHA-256 under `key` (any length) of the concatenation of `parts`.
 #[must_use]
 pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    HmacKey::new(key).tag(parts)
+    tag_of(HmacKey::new(key).0, parts)
 }
 
 /// A key of HMAC-SHA-256 that is used more than once: its two key blocks are hashed only at the start.
@@ -69,11 +69,7 @@ impl HmacKey {
     /// The tag of the concatenation of `parts`.
     #[must_use]
     pub fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut mac = self.0.clone();
-        for part in parts {
-            mac.update(part);
-        }
-        mac.finalize().into_bytes().into()
+        tag_of(self.0.clone(), parts)
     }
 
     /// Whether `tag` is the tag of the concatenation of `parts`. Takes the same time wherever they differ.
@@ -85,6 +81,13 @@ impl HmacKey {
         }
         mac.verify_slice(tag).is_ok()
     }
+}
+
+fn tag_of(mut mac: Hmac<Sha256>, parts: &[&[u8]]) -> [u8; 32] {
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
 }
 
 impl fmt::Debug for HmacKey {
@@ -123,14 +126,26 @@ pub fn parse_hex32(text: &str) -> Result<[u8; 32], ParseHashError> {
     Ok(bytes)
 }
 
-/// Writes 32 bytes as 64 lowercase hexadecimal digits.
-pub(crate) fn write_hex32(bytes: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut digits = [0; 64];
-    hex::encode_to_slice(bytes, &mut digits).map_err(|_| fmt::Error)?;
-    f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
+/// The 64 lowercase hexadecimal digits of 32 bytes.
+pub(crate) struct Hex32([u8; 64]);
+
+impl Hex32 {
+    pub(crate) fn of(bytes: &[u8; 32]) -> Self {
+        let mut digits = [0; 64];
+        // There is room for them.
+        let _ = hex::encode_to_slice(bytes, &mut digits);
+        Self(digits)
+    }
 }
 
-/// Serde for a type that is written as its `Display` text and read with its `FromStr`.
+impl AsRef<str> for Hex32 {
+    fn as_ref(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Serde for a type that is written as its `Display` text, or as the text that `$text` makes of it where that costs
+/// less, and read with its `FromStr`.
 macro_rules! text_serde {
     ($name:ident, $expecting:literal) => {
         impl serde::Serialize for $name {
@@ -139,6 +154,19 @@ macro_rules! text_serde {
             }
         }
 
+        crate::digest::text_serde!(read $name, $expecting);
+    };
+    ($name:ident, $expecting:literal, $text:expr) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let text = $text;
+                serializer.serialize_str(text(self).as_ref())
+            }
+        }
+
+        crate::digest::text_serde!(read $name, $expecting);
+    };
+    (read $name:ident, $expecting:literal) => {
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Text;
@@ -185,7 +213,7 @@ macro_rules! hash_type {
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write_hex32(&self.0, f)
+                f.write_str(Hex32::of(&self.0).as_ref())
             }
         }
 
@@ -203,7 +231,7 @@ macro_rules! hash_type {
             }
         }
 
-        text_serde!($name, "64 lowercase hexadecimal digits");
+        text_serde!($name, "64 lowercase hexadecimal digits", |hash: &$name| Hex32::of(&hash.0));
     };
 }
 

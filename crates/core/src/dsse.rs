@@ -27,9 +27,7 @@ pub const MAX_SIGNATURES: usize = 64;
 /// The bytes that are signed.
 #[must_use]
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut out = pae_head(payload_type, payload).into_bytes();
-    out.extend(payload);
-    out
+    [pae_head(payload_type, payload).as_bytes(), payload].concat()
 }
 
 fn pae_head(payload_type: &str, payload: &[u8]) -> String {

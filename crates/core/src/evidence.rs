@@ -211,7 +211,7 @@ fn parse_entry(bytes: &[u8]) -> Result<Line, LineError> {
 fn parse_opening(bytes: &[u8]) -> Result<Opening, LineError> {
     let value =
         json::parse(bytes, OPENING_LIMITS).map_err(|fault| LineError::OpeningJson(Box::new(fault)))?;
-    Opening::parse(&value).map_err(LineError::Opening)
+    Opening::parse(value).map_err(LineError::Opening)
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ macro_rules! text_traits {
             }
         }
 
-        text_serde!($name, $expecting);
+        text_serde!($name, $expecting, $name::as_str);
     };
 }
 pub(crate) use text_traits;

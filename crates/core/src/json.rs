@@ -18,12 +18,14 @@ mod members;
 pub(crate) mod number;
 mod parser;
 mod pointer;
+mod text;
 mod value;
 
 pub use members::Members;
 pub use number::Number;
 pub use parser::parse;
 pub use pointer::Pointer;
+pub(crate) use text::plain;
 pub use value::{Object, Value};
 
 /// How much JSON is read at all.

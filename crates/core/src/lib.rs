@@ -8,6 +8,7 @@ pub mod canonical;
 pub mod checkpoint;
 pub mod commitment;
 pub mod digest;
+mod digits;
 pub mod dsse;
 pub mod evidence;
 pub mod ids;

@@ -14,7 +14,9 @@ use ::time::{Date, Month};
 use thiserror::Error;
 
 use crate::digest::text_serde;
+use crate::digits;
 
+const FORM: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
 const MICROS_A_SECOND: i64 = 1_000_000;
 const MICROS_A_DAY: i64 = 86_400 * MICROS_A_SECOND;
 /// The Julian day number of 1970-01-01.
@@ -84,14 +86,16 @@ impl fmt::Display for Timestamp {
         let (year, month, day) = date_of_days(self.0.div_euclid(MICROS_A_DAY)).ok_or(fmt::Error)?;
         let micros = self.0.rem_euclid(MICROS_A_DAY);
         let seconds = micros / MICROS_A_SECOND;
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60,
-            micros % MICROS_A_SECOND,
-        )
+        let numbers = [
+            (0..4, year.into()),
+            (5..7, month.into()),
+            (8..10, day.into()),
+            (11..13, seconds / 3600),
+            (14..16, seconds / 60 % 60),
+            (17..19, seconds % 60),
+            (20..26, micros % MICROS_A_SECOND),
+        ];
+        digits::print(&digits::form(*FORM, numbers), f)
     }
 }
 
@@ -116,14 +120,13 @@ impl FromStr for Timestamp {
     type Err = ParseTimestampError;
 
     fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
-        const FORM: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
         let bytes = text.as_bytes();
         let fits =
             |(&byte, &form): (&u8, &u8)| if form == b'0' { byte.is_ascii_digit() } else { byte == form };
         if bytes.len() != FORM.len() || !bytes.iter().zip(FORM).all(fits) {
             return Err(ParseTimestampError::Form);
         }
-        let number = |range| digits(bytes.get(range).unwrap_or_default());
+        let number = |range| digits::value(bytes.get(range).unwrap_or_default());
         let (year, month, day) = (number(0..4), number(5..7), number(8..10));
         let (hour, minute, second) = (number(11..13), number(14..16), number(17..19));
         let no_such_time = || ParseTimestampError::NoSuchTime(text.to_owned());
@@ -139,11 +142,6 @@ impl FromStr for Timestamp {
         let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
         Ok(Self(seconds * MICROS_A_SECOND + number(20..26)))
     }
-}
-
-/// The value of a few ASCII digits.
-pub(crate) fn digits(bytes: &[u8]) -> i64 {
-    bytes.iter().fold(0, |value, byte| value * 10 + i64::from(byte.wrapping_sub(b'0')))
 }
 
 text_serde!(Timestamp, "a time as `YYYY-MM-DDTHH:MM:SS.ffffffZ`");

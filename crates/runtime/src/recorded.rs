@@ -80,7 +80,7 @@ impl Inner {
                     .map_err(|error| damaged(execution_id, error))?;
                 let value = json::parse(&plain, Limits::EVIDENCE_LINE)
                     .map_err(|fault| damaged(execution_id, fault))?;
-                let opening = Opening::parse(&value).map_err(|error| damaged(execution_id, error))?;
+                let opening = Opening::parse(value).map_err(|error| damaged(execution_id, error))?;
                 let roots = opening.roots().map_err(|error| damaged(execution_id, error))?;
                 let candidates = statement.candidates.as_ref().map(|candidates| candidates.candidates_root);
                 if roots != (statement.signals_root, candidates) {

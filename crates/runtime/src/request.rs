@@ -219,16 +219,16 @@ fn text<T: FromStr>(
 }
 
 fn name(value: &Value, at: &Pointer<'_>, faults: &mut Vec<Fault>) -> Option<String> {
-    let expected = format!("a string of 1 to {NAME_CHARS_MAX} characters");
+    let expected = || format!("a string of 1 to {NAME_CHARS_MAX} characters");
     match value {
         Value::String(text) => {
             let count = text.chars().count();
             if (1..=NAME_CHARS_MAX).contains(&count) {
                 return Some(text.clone());
             }
-            faults.push(wrong_value(at, &expected, &format!("{count} characters")));
+            faults.push(wrong_value(at, &expected(), &format!("{count} characters")));
         }
-        other => faults.push(wrong_type(at, &expected, other)),
+        other => faults.push(wrong_type(at, &expected(), other)),
     }
     None
 }
@@ -250,16 +250,16 @@ fn labels(value: &Value, at: &Pointer<'_>, faults: &mut Vec<Fault>) -> Option<BT
             let expected = format!("a name of 1 to {LABEL_CHARS_MAX} characters");
             faults.push(wrong_value(&at, &expected, &format!("{count} characters")));
         }
-        let expected = format!("a string of at most {LABEL_CHARS_MAX} characters");
+        let expected = || format!("a string of at most {LABEL_CHARS_MAX} characters");
         match value {
             Value::String(text) if text.chars().count() <= LABEL_CHARS_MAX => {
                 labels.insert(label.to_owned(), text.clone());
             }
             Value::String(text) => {
                 let found = format!("{} characters", text.chars().count());
-                faults.push(wrong_value(&at, &expected, &found));
+                faults.push(wrong_value(&at, &expected(), &found));
             }
-            other => faults.push(wrong_type(&at, &expected, other)),
+            other => faults.push(wrong_type(&at, &expected(), other)),
         }
     }
     Some(labels)

@@ -433,7 +433,7 @@ pub(crate) fn erase(runtime: &Runtime, log: &TestLog, execution_id: &str, names:
         let sealed = runtime.inner.store.read(|reader| reader.opening(found.log.index)).unwrap().unwrap();
         let plain = runtime.inner.opening_key.open(&found.record_id, &sealed.opening).unwrap();
         let value = chancery_core::json::parse(&plain, chancery_core::json::Limits::EVIDENCE_LINE).unwrap();
-        let opening = chancery_core::commitment::Opening::parse(&value).unwrap().redact(&names).unwrap();
+        let opening = chancery_core::commitment::Opening::parse(value).unwrap().redact(&names).unwrap();
         let left = chancery_core::canonical::to_canonical(&opening).unwrap();
         runtime.inner.opening_key.seal(&found.record_id, left.as_bytes(), true, [3; 32], [4; 12]).unwrap()
     });

@@ -192,6 +192,12 @@ proptest! {
     }
 
     #[test]
+    fn a_long_text_is_escaped_wherever_it_must_be(parts in prop::collection::vec(prop_oneof!["[ -~]{0,40}", any_text()], 0..6)) {
+        let long = parts.concat();
+        prop_assert_eq!(text(&long).unwrap(), serde_json_canonicalizer::to_string(&long).unwrap());
+    }
+
+    #[test]
     fn comparing_equals_comparing_code_units(a in any_text(), b in any_text()) {
         prop_assert_eq!(compare_utf16(&a, &b), a.encode_utf16().cmp(b.encode_utf16()));
     }

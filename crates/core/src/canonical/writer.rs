@@ -17,11 +17,18 @@ use serde::ser::{self, Serializer};
 
 use super::name::Name;
 use super::{CanonicalError, MAX_INTEGER};
+use crate::{digits, json};
 
 type Result<T, E = CanonicalError> = std::result::Result<T, E>;
 
 /// The name under which serde_json hides text that it passes through.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
+/// There is room for this many members whenever an object begins, more than most records have.
+const ROOM: usize = 32;
+
+/// The bytes of a name, about.
+const NAME_BYTES: usize = 16;
 
 /// A member of an object that is being written.
 struct Member {
@@ -46,7 +53,8 @@ impl<'a> Writer<'a> {
     fn integer(&mut self, value: i128) -> Result<()> {
         match i64::try_from(value) {
             Ok(small) if small.unsigned_abs() <= MAX_INTEGER.unsigned_abs() => {
-                write!(self.out, "{small}").map_err(ser::Error::custom)
+                digits::push(self.out, small);
+                Ok(())
             }
             _ => Err(CanonicalError::Integer(value)),
         }
@@ -60,6 +68,8 @@ impl<'a> Writer<'a> {
 
     fn begin_object(&mut self) -> Object<'_, 'a> {
         self.out.push('{');
+        self.names.reserve(ROOM * NAME_BYTES);
+        self.members.reserve(ROOM);
         let (first_member, names_start) = (self.members.len(), self.names.len());
         Object { writer: self, first_member, names_start, ordered: true, variant: false }
     }
@@ -78,32 +88,31 @@ impl<'a> Writer<'a> {
 }
 
 /// Escapes what JCS escapes, and nothing else (RFC 8785, section 3.2.2.2).
-fn push_escaped(out: &mut String, text: &str) {
-    let mut plain_from = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let escape = match byte {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            0x08 => "\\b",
-            b'\t' => "\\t",
-            b'\n' => "\\n",
-            0x0c => "\\f",
-            b'\r' => "\\r",
-            0x00..=0x1f => "",
-            _ => continue,
-        };
-        out.push_str(text.get(plain_from..at).unwrap_or_default());
-        plain_from = at + 1;
-        if escape.is_empty() {
-            const DIGITS: [char; 16] =
-                ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-            let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
-            out.extend(['\\', 'u', '0', '0', digit(byte >> 4), digit(byte & 0x0f)]);
-        } else {
-            out.push_str(escape);
-        }
+fn push_escaped(out: &mut String, mut text: &str) {
+    loop {
+        let (plain, rest) = text.split_at_checked(json::plain(text.as_bytes())).unwrap_or((text, ""));
+        out.push_str(plain);
+        let Some((byte, _)) = rest.as_bytes().split_first() else { return };
+        push_escape(out, *byte);
+        text = rest.get(1..).unwrap_or_default();
     }
-    out.push_str(text.get(plain_from..).unwrap_or_default());
+}
+
+/// The escape of a byte that a string has only as one.
+fn push_escape(out: &mut String, byte: u8) {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
+    match byte {
+        b'"' => out.push_str("\\\""),
+        b'\\' => out.push_str("\\\\"),
+        0x08 => out.push_str("\\b"),
+        b'\t' => out.push_str("\\t"),
+        b'\n' => out.push_str("\\n"),
+        0x0c => out.push_str("\\f"),
+        b'\r' => out.push_str("\\r"),
+        _ => out.extend(['\\', 'u', '0', '0', digit(byte >> 4), digit(byte & 0x0f)]),
+    }
 }
 
 /// Compares as sequences of UTF-16 code units, without making them.

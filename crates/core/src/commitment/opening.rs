@@ -176,7 +176,7 @@ impl Opening {
     ) -> Result<Self, OpeningError> {
         let canonical = Self::full_canonical(secret, signals, candidates)?;
         let limits = Limits { bytes: usize::MAX, ..Limits::EVIDENCE_LINE };
-        Self::parse(&parse(canonical.as_bytes(), limits)?)
+        Self::parse(parse(canonical.as_bytes(), limits)?)
     }
 
     /// Does it show everything?

@@ -175,7 +175,7 @@ fn every_opening_vector_comes_out_as_it_says() {
     assert!(vectors.cases.len() > 70);
     for case in &vectors.cases {
         let name = &case.name;
-        let opening = Opening::parse(&case.opening);
+        let opening = Opening::parse(case.opening.clone());
         let opens = opening
             .as_ref()
             .is_ok_and(|opening| opening.roots().unwrap() == (case.signals_root, case.candidates_root));
@@ -194,7 +194,7 @@ fn every_opening_vector_comes_out_as_it_says() {
 fn what_is_no_opening_is_refused_with_its_place() {
     let refused = |text: &str| {
         let value = crate::json::parse(text.as_bytes(), crate::json::Limits::REQUEST).unwrap();
-        Opening::parse(&value).unwrap_err()
+        Opening::parse(value).unwrap_err()
     };
     let hash = "0".repeat(64);
     let at = |at: &str| at.to_owned();

@@ -101,13 +101,13 @@ impl<R: BufRead> Reader<R> {
         let number = self.lines + 1;
         let failed = |source| ReadError { line: number, source };
         let limit = u64::try_from(self.line_bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-        // Lines of a file are alike: room for one as long as the last saves growing.
+        // Lines of a file are alike: room for one a little longer than the last saves growing.
         let mut bytes = Vec::with_capacity(self.capacity.min(1 << 16));
         self.inner.by_ref().take(limit).read_until(b'\n', &mut bytes).map_err(failed)?;
         if bytes.is_empty() {
             return Ok(None);
         }
-        self.capacity = bytes.len();
+        self.capacity = bytes.len() + bytes.len() / 8;
         self.before_last.clone_from(&self.hash);
         self.hash.update(&bytes);
         let offset = self.offset;

@@ -64,7 +64,12 @@ impl EntityUid {
         text.push_str(type_name);
         text.push_str("::\"");
         let start = text.len();
-        text.extend(id.escape_debug());
+        let as_it_is = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+        if id.bytes().all(as_it_is) {
+            text.push_str(id);
+        } else {
+            text.extend(id.escape_debug());
+        }
         let escaped = text.get(start..) != Some(id);
         text.push('"');
         Ok(Self { text: text.into(), type_end: type_name.len(), unescaped: escaped.then(|| id.into()) })
@@ -256,6 +261,13 @@ mod tests {
             prop_assert_eq!(read.id(), &id);
             prop_assert_eq!(read.type_name(), &type_name);
             prop_assert_eq!(read, uid);
+        }
+
+        #[test]
+        fn the_text_is_escaped_as_rust_escapes(id in "[ -~]{0,30}\\PC{0,2}[\u{0}-\u{7f}]{0,3}") {
+            let uid = EntityUid::new("A", &id).unwrap();
+            prop_assert_eq!(uid.as_str(), format!("A::\"{}\"", id.escape_debug()));
+            prop_assert_eq!(uid.id(), id);
         }
 
         #[test]

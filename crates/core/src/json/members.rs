@@ -14,7 +14,7 @@ impl<'v, 'p> Members<'v, 'p> {
     /// Begins to take apart `object`, which stands at the place `at`.
     #[must_use]
     pub fn new(object: &'v Object, at: &'p Pointer<'p>) -> Self {
-        Self { object, at, asked: Vec::new(), taken: vec![false; object.len()] }
+        Self { object, at, asked: Vec::with_capacity(8), taken: vec![false; object.len()] }
     }
 
     /// The value of the member `name`, if it is there.

@@ -1,7 +1,7 @@
 //! The strict parser: by recursive descent, as deep as the limit and no deeper.
 
 use super::pointer::write_token;
-use super::{Code, Fault, Limits, Number, Object, Value, number};
+use super::{Code, Fault, Limits, Number, Object, Value, number, plain};
 
 /// No limit lets the parser go deeper, so that it cannot run out of stack.
 const DEPTH_MAX: usize = 128;
@@ -243,12 +243,8 @@ impl<'t> Parser<'t> {
 
     /// The rest of a string, its opening quote having been read.
     fn string(&mut self) -> Parsed<String> {
-        let mut string = String::new();
+        let mut string = self.plain().to_owned();
         loop {
-            let start = self.at;
-            let plain = |byte: &&u8| !matches!(byte, b'"' | b'\\' | 0..=0x1f);
-            self.at += self.rest().iter().take_while(plain).count();
-            string.push_str(self.slice(start));
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -257,10 +253,18 @@ impl<'t> Parser<'t> {
                 Some(b'\\') => {
                     self.at += 1;
                     string.push(self.escape()?);
+                    string.push_str(self.plain());
                 }
                 _ => return Err(self.syntax("the closing quote of a string, control characters escaped")),
             }
         }
+    }
+
+    /// What comes before the next quote or escape.
+    fn plain(&mut self) -> &'t str {
+        let start = self.at;
+        self.at += plain(self.rest());
+        self.slice(start)
     }
 
     /// The rest of an escape, its backslash having been read.

@@ -256,6 +256,7 @@ fn agrees_with_serde_json(bytes: &[u8]) -> Result<(), TestCaseError> {
     match parse(bytes, Limits::EVIDENCE_LINE) {
         Ok(value) => {
             let theirs = theirs.map_err(|error| TestCaseError::fail(error.to_string()))?;
+            prop_assert_eq!(value.check_canonical(), to_canonical(&value).map(drop));
             if let Ok(canonical) = to_canonical(&value) {
                 let expected = serde_json_canonicalizer::to_string(&theirs).unwrap();
                 prop_assert_eq!(canonical.as_str(), expected);
@@ -271,6 +272,27 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in any::<Vec<u8>>()) {
         agrees_with_serde_json(&bytes)?;
+    }
+
+    #[test]
+    fn a_string_is_read_as_it_was_written(text in "[ -~]{0,40}\\PC{0,3}[\u{0}-\u{1f}\"]{0,2}[ -~]{0,40}") {
+        let json = serde_json::to_string(&text).unwrap();
+        prop_assert_eq!(request(&json).unwrap(), Value::String(text));
+    }
+
+    #[test]
+    fn members_come_by_name_whether_few_or_many(names in prop::collection::hash_set("[a-z]{0,3}", 0..20)) {
+        let members: Vec<_> = names.iter().map(|name| format!("\"{name}\":\"{name}\"")).collect();
+        let Value::Object(mut object) = request(&format!("{{{}}}", members.join(","))).unwrap() else { unreachable!() };
+        let ordered: Vec<_> = object.by_name().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+        prop_assert_eq!(ordered.len(), names.len());
+        prop_assert!(ordered.is_sorted_by(|(a, _), (b, _)| a < b));
+        for (name, value) in ordered {
+            prop_assert_eq!(value.as_str(), Some(name.as_str()));
+            prop_assert_eq!(object.take(&name), Some(value));
+            prop_assert_eq!(object.take(&name), Some(Value::Null));
+        }
+        prop_assert_eq!(object.take("none of them"), None);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! A JSON value that passed the strict parser.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::{fmt, mem};
 
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Number;
+use crate::canonical::CanonicalError;
 
 /// A JSON value. Its numbers keep their source text, its objects their order.
 ///
@@ -27,7 +29,26 @@ pub enum Value {
     Object(Object),
 }
 
+/// Why a value has no canonical form.
+const NO_INTEGER: &str = "a number that is no integer literal has no canonical form";
+
 impl Value {
+    /// Whether it has a canonical form, which is not written.
+    ///
+    /// # Errors
+    /// [`CanonicalError`] where writing it fails.
+    pub(crate) fn check_canonical(&self) -> Result<(), CanonicalError> {
+        match self {
+            Self::Null | Self::Bool(_) | Self::String(_) => Ok(()),
+            Self::Number(number) => match number.as_i64() {
+                Some(_) => Ok(()),
+                None => Err(CanonicalError::Custom(NO_INTEGER.to_owned())),
+            },
+            Self::Array(elements) => elements.iter().try_for_each(Self::check_canonical),
+            Self::Object(object) => object.members.iter().try_for_each(|(_, value)| value.check_canonical()),
+        }
+    }
+
     /// The text, if this is a string.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
@@ -104,7 +125,7 @@ impl Serialize for Value {
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Number(number) => match number.as_i64() {
                 Some(value) => serializer.serialize_i64(value),
-                None => Err(S::Error::custom("a number that is no integer literal has no canonical form")),
+                None => Err(S::Error::custom(NO_INTEGER)),
             },
             Self::String(text) => serializer.serialize_str(text),
             Self::Array(elements) => serializer.collect_seq(elements),
@@ -227,6 +248,28 @@ impl Object {
         let own = |at: &usize| self.members.get(*at).map(|(own, _)| own.as_str());
         let found = self.by_name.binary_search_by(|at| own(at).cmp(&Some(name))).ok()?;
         self.by_name.get(found).copied()
+    }
+
+    /// The members in the order of their names.
+    pub(crate) fn by_name(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let order = if self.by_name.is_empty() {
+            let mut few: Vec<usize> = (0..self.members.len()).collect();
+            few.sort_by_key(|at| self.member(*at).map(|(name, _)| name));
+            Cow::Owned(few)
+        } else {
+            Cow::Borrowed(self.by_name.as_slice())
+        };
+        (0..order.len()).filter_map(move |at| self.member(*order.get(at)?))
+    }
+
+    fn member(&self, at: usize) -> Option<(&str, &Value)> {
+        self.members.get(at).map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Takes the value of the member `name` out and leaves null in its place.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        let at = self.position(name)?;
+        self.members.get_mut(at).map(|(_, value)| mem::replace(value, Value::Null))
     }
 
     /// The members in source order.

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::ParseSignalError;
-use crate::time::{date_of_days, days_of_date, digits};
+use crate::digits;
+use crate::time::{date_of_days, days_of_date};
 
 const MS_A_DAY: i64 = 86_400_000;
 
@@ -36,14 +37,16 @@ impl fmt::Display for Datetime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = date_of_days(self.0.div_euclid(MS_A_DAY)).ok_or(fmt::Error)?;
         let ms = self.0.rem_euclid(MS_A_DAY);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
-            ms / 3_600_000,
-            ms / 60_000 % 60,
-            ms / 1000 % 60,
-            ms % 1000,
-        )
+        let numbers = [
+            (0..4, year.into()),
+            (5..7, month.into()),
+            (8..10, day.into()),
+            (11..13, ms / 3_600_000),
+            (14..16, ms / 60_000 % 60),
+            (17..19, ms / 1000 % 60),
+            (20..23, ms % 1000),
+        ];
+        digits::print(&digits::form(*b"0000-00-00T00:00:00.000Z", numbers), f)
     }
 }
 
@@ -92,7 +95,7 @@ fn fields(text: &[u8], form: &[u8]) -> Result<[i64; 3], ParseSignalError> {
         return Err(ParseSignalError::Form);
     }
     let mut numbers =
-        text.split(|byte| !byte.is_ascii_digit()).filter(|number| !number.is_empty()).map(digits);
+        text.split(|byte| !byte.is_ascii_digit()).filter(|number| !number.is_empty()).map(digits::value);
     Ok([(); 3].map(|()| numbers.next().unwrap_or_default()))
 }
 

@@ -4,10 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::ParseSignalError;
+use crate::digits;
 use crate::json::number::{self, Parts};
 
 /// How many units make 1.
-const UNITS: u64 = 10_000;
+const UNITS: i64 = 10_000;
 /// The digits after the point that a unit stands for.
 const SCALE: i64 = 4;
 /// More digits before the point than any value has: 2^63 / 10^4 has 15.
@@ -75,14 +76,15 @@ impl FromStr for Decimal {
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let (integer, mut fraction) = (self.0.unsigned_abs() / UNITS, self.0.unsigned_abs() % UNITS);
-        let mut width = 4;
-        while width > 1 && fraction % 10 == 0 {
-            fraction /= 10;
-            width -= 1;
-        }
-        write!(f, "{sign}{integer}.{fraction:0width$}")
+        // 15 digits at most before the point, and a sign before them.
+        const FORM: &[u8; 21] = b"----------------.----";
+        const POINT: usize = 16;
+        let (integer, fraction) = (self.0 / UNITS, self.0 % UNITS);
+        let start = POINT.saturating_sub(digits::count(integer.unsigned_abs()));
+        let zeros = [10, 100, 1000].into_iter().filter(|power| fraction % power == 0).count();
+        let text = digits::form(*FORM, [(start..POINT, integer), (POINT + 1..FORM.len(), fraction)]);
+        let start = start.saturating_sub(usize::from(self.0 < 0));
+        digits::print(text.get(start..FORM.len() - zeros).unwrap_or_default(), f)
     }
 }
 
@@ -135,6 +137,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_text_is_that_of_the_definition(units in any::<i64>(), shift in 0u32..64, zeros in 0u32..6) {
+            let units = (units >> shift) / 10_i64.pow(zeros) * 10_i64.pow(zeros);
+            let text = format!("{:05}", units.unsigned_abs());
+            let (integer, fraction) = text.split_at(text.len() - 4);
+            let fraction = format!("{}{}", &fraction[..1], fraction[1..].trim_end_matches('0'));
+            let sign = if units < 0 { "-" } else { "" };
+            prop_assert_eq!(Decimal::from_units(units).to_string(), format!("{sign}{integer}.{fraction}"));
+        }
+
         #[test]
         fn print_then_parse_is_identity(units in any::<i64>(), shift in 0u32..64) {
             let decimal = Decimal::from_units(units >> shift);

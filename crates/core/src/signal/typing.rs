@@ -1,10 +1,11 @@
 //! From submitted JSON to typed signals, all faults at once.
 
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use super::{Attributes, Decimal, ParseSignalError, Signal, Signals, Type};
-use crate::canonical::{Canonical, to_canonical};
+use crate::canonical::append_canonical;
 use crate::json::{Code, Fault, Object, Pointer, Value};
 
 /// Types the signals of a request: `value`, which stands at the place `at`, by `attributes`.
@@ -87,8 +88,10 @@ impl Typing {
         // In the order of the attributes, which is that of the signals.
         let mut signals = Vec::with_capacity(object.len().min(attributes.len()));
         let mut declared = 0;
+        let mut members = object.by_name().peekable();
         for (name, attribute) in attributes.iter() {
-            if let Some(value) = object.get(name) {
+            while members.next_if(|(own, _)| *own < &**name).is_some() {}
+            if let Some((_, value)) = members.next_if(|(own, _)| *own == &**name) {
                 declared += 1;
                 if let Some(signal) = self.signal(&attribute.ty, value, &at.member(name)) {
                     signals.push((Arc::clone(name), signal));
@@ -148,17 +151,20 @@ impl Typing {
         if self.faults.len() > before {
             return None;
         }
-        let keyed: Result<Vec<(Canonical, Signal)>, _> = signals
-            .into_iter()
-            .map(|signal| to_canonical(&signal).map(|canonical| (canonical, signal)))
-            .collect();
-        let Ok(mut keyed) = keyed else {
-            // What was typed has a canonical form; if ever one had none, it is refused rather than left out.
-            self.fault(at, Code::SignalRange, "elements with a canonical form", &Value::Null);
-            return None;
-        };
-        keyed.sort_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
-        keyed.dedup_by(|(a, _), (b, _)| a == b);
+        let mut canonical = String::new();
+        let mut keyed = Vec::with_capacity(signals.len());
+        for signal in signals {
+            let start = canonical.len();
+            if append_canonical(&signal, &mut canonical).is_err() {
+                // What was typed has a canonical form; if ever one had none, it is refused rather than left out.
+                self.fault(at, Code::SignalRange, "elements with a canonical form", &Value::Null);
+                return None;
+            }
+            keyed.push((start..canonical.len(), signal));
+        }
+        let bytes = |element: &Range<usize>| canonical.as_bytes().get(element.clone()).unwrap_or_default();
+        keyed.sort_by(|(a, _), (b, _)| bytes(a).cmp(bytes(b)));
+        keyed.dedup_by(|(a, _), (b, _)| bytes(a) == bytes(b));
         Some(Signal::Set(keyed.into_iter().map(|(_, signal)| signal).collect()))
     }
 }

@@ -328,7 +328,7 @@ fn an_opening_is_stored_sealed_and_opens_to_the_roots() {
     let plain = runtime.inner.opening_key.open(&record, &sealed.opening).unwrap();
     let value = chancery_core::json::parse(&plain, chancery_core::json::Limits::EVIDENCE_LINE).unwrap();
     let statement = Statement::<Decision>::parse_unverified(&answer.attestation.payload.0).unwrap().predicate;
-    assert_eq!(Opening::parse(&value).unwrap().roots().unwrap(), (statement.signals_root, None));
+    assert_eq!(Opening::parse(value).unwrap().roots().unwrap(), (statement.signals_root, None));
     // Nothing of it stands in what is signed.
     assert!(!String::from_utf8_lossy(&answer.attestation.payload.0).contains("4242424"));
 }

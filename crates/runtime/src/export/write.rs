@@ -164,7 +164,7 @@ impl Export {
         let plain = self.inner.opening_key.open(&entry.record_id, &sealed.opening)?;
         let opening = json::parse(&plain, Limits::EVIDENCE_LINE)
             .map_err(OpeningError::from)
-            .and_then(|value| Opening::parse(&value))
+            .and_then(Opening::parse)
             .and_then(|opening| match &self.disclosure {
                 Disclosure::Partial { hidden } => opening.redact(hidden),
                 Disclosure::Full | Disclosure::None => Ok(opening),

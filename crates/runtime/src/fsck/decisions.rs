@@ -38,7 +38,7 @@ impl Check<'_> {
         };
         let opening = json::parse(&plain, Limits::EVIDENCE_LINE)
             .map_err(Into::into)
-            .and_then(|value| Opening::parse(&value));
+            .and_then(Opening::parse);
         match opening.and_then(|opening| opening.roots()) {
             Ok(roots) if roots == (decision.signals_root, candidates_root) => report.openings += 1,
             Ok(_) => report.problem(entry.index, "the opening does not lead to the committed roots"),

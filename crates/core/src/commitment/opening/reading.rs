@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Deserializer};
 
 use super::{CandidateField, Field, Opening, OpeningError};
-use crate::canonical::to_canonical;
 use crate::commitment::CANDIDATES_MAX;
 use crate::digest::ParseHashError;
 use crate::json::{Members, Object, Pointer, Value};
@@ -15,29 +14,25 @@ impl Opening {
     ///
     /// # Errors
     /// [`OpeningError`]: the first thing that is not as openings are.
-    pub fn parse(value: &Value) -> Result<Self, OpeningError> {
+    pub fn parse(value: Value) -> Result<Self, OpeningError> {
         let root = Pointer::root();
-        let object = object(value, root)?;
-        let mut members = Members::new(object, root);
+        let Value::Object(mut object) = value else { return Err(form(root, "an object", Some(&value))) };
+        let mut members = Members::new(&object, root);
         let candidates = members.take("candidates");
-        let opening = if object.get("fields").is_some() {
-            let fields = required(&mut members, "fields", root)?;
-            Self::Partial {
-                candidates: candidates.map(|list| partial_candidates(list, root)).transpose()?,
-                fields: partial_fields(fields, root)?,
-            }
-        } else {
-            let secret = hash(&mut members, "secret", root)?;
-            let signals = required(&mut members, "signals", root)?;
-            in_order(signals)?;
-            to_canonical(signals)?;
-            if let Some(list) = candidates {
-                full_candidates(list, root)?;
-            }
-            Self::Full { candidates: candidates.cloned(), secret, signals: signals.clone() }
-        };
+        if let Some(fields) = members.take("fields") {
+            let candidates = candidates.map(|list| partial_candidates(list, root)).transpose()?;
+            let fields = partial_fields(fields, root)?;
+            nothing_else(members)?;
+            return Ok(Self::Partial { candidates, fields });
+        }
+        let secret = hash(&mut members, "secret", root)?;
+        signals(&mut members, root)?;
+        if let Some(list) = candidates {
+            full_candidates(list, root)?;
+        }
         nothing_else(members)?;
-        Ok(opening)
+        let candidates = object.take("candidates");
+        Ok(Self::Full { candidates, secret, signals: object.take("signals").unwrap_or(Value::Null) })
     }
 }
 
@@ -45,7 +40,7 @@ impl Opening {
 impl<'de> Deserialize<'de> for Opening {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        Self::parse(&value).map_err(serde::de::Error::custom)
+        Self::parse(value).map_err(serde::de::Error::custom)
     }
 }
 
@@ -61,7 +56,7 @@ fn partial_fields(list: &Value, root: &Pointer<'_>) -> Result<Vec<Field>, Openin
         } else {
             let name = text(&mut members, "name", &at)?;
             let value = required(&mut members, "value", &at)?;
-            to_canonical(value)?;
+            value.check_canonical()?;
             if last_name.is_some_and(|last| last >= name) {
                 return Err(OpeningError::Order { at: at.to_string() });
             }
@@ -115,17 +110,20 @@ fn candidate<'v>(
     if !ids.insert(id) {
         return Err(OpeningError::CandidateTwice { at: at.to_string() });
     }
+    Ok((id, signals(members, at)?))
+}
+
+/// The member `signals`, an object of canonical values.
+fn signals<'v>(members: &mut Members<'v, '_>, at: &Pointer<'_>) -> Result<&'v Value, OpeningError> {
     let signals = required(members, "signals", at)?;
     object(signals, &at.member("signals"))?;
-    to_canonical(signals)?;
-    Ok((id, signals))
+    signals.check_canonical()?;
+    Ok(signals)
 }
 
 /// The members of the object `signals` in the order of their names.
 pub(super) fn in_order(signals: &Value) -> Result<Vec<(&str, &Value)>, OpeningError> {
-    let mut fields: Vec<_> = object(signals, &Pointer::root().member("signals"))?.iter().collect();
-    fields.sort_by_key(|(name, _)| *name);
-    Ok(fields)
+    Ok(object(signals, &Pointer::root().member("signals"))?.by_name().collect())
 }
 
 /// Ids and signals of a list of candidates.
