@@ -1,13 +1,15 @@
-//! Decisions for PostgreSQL: three statements for a whole batch.
+//! Decisions for PostgreSQL: one statement for all of a batch.
 //!
 //! ```text
 //! before:  SELECT the execution ids of the batch that are taken
 //! each:    its columns go into lists
-//! flush:   INSERT INTO decisions, log_entries, openings SELECT * FROM unnest($1, $2, …)
+//! flush:   WITH … AS (INSERT INTO decisions   SELECT * FROM unnest($1, $2, …)),
+//!               … AS (INSERT INTO log_entries SELECT …) INSERT INTO openings SELECT …
 //! ```
 //!
 //! A statement is a message to the server and back, so a row costs its bytes and not a round trip. The lists are
-//! written before anything that may look at them: a record of another kind, a repeat within the batch, the head.
+//! written before anything that may look at them: a record of another kind, a repeat within the batch, the head. The head
+//! moves in a statement of its own: the triggers of this one, which run at its end, have to see where it stood.
 
 use std::collections::HashSet;
 
@@ -165,16 +167,8 @@ impl Bulk {
         }
         let taken = std::mem::take(&mut self.taken);
         let lists = std::mem::replace(self, Self { taken, ..Self::empty() });
-        lists.insert(postgres, tenant, recorded_at).map_err(super::rows::failed)
-    }
-
-    fn insert(self, postgres: &mut Postgres, tenant: &TenantId, recorded_at: &str) -> QueryResult<()> {
-        InsertDecisions { lists: &self, tenant }.execute(postgres)?;
-        InsertEntries { lists: &self, tenant, recorded_at }.execute(postgres)?;
-        if !self.opening_index.is_empty() {
-            InsertOpenings { lists: &self, tenant }.execute(postgres)?;
-        }
-        Ok(())
+        let inserted = Insert { lists: &lists, tenant, recorded_at }.execute(&mut **postgres);
+        inserted.map(|_| ()).map_err(super::rows::failed)
     }
 }
 
@@ -201,26 +195,15 @@ struct Taken<'a> {
     ids: &'a Vec<&'a str>,
 }
 
-struct InsertDecisions<'a> {
-    lists: &'a Bulk,
-    tenant: &'a TenantId,
-}
-
-struct InsertEntries<'a> {
+/// The rows of all three tables. Of the parts of a statement none sees what another has written, and none has to.
+struct Insert<'a> {
     lists: &'a Bulk,
     tenant: &'a TenantId,
     recorded_at: &'a str,
 }
 
-struct InsertOpenings<'a> {
-    lists: &'a Bulk,
-    tenant: &'a TenantId,
-}
-
 prepared_once!(Taken);
-prepared_once!(InsertDecisions);
-prepared_once!(InsertEntries);
-prepared_once!(InsertOpenings);
+prepared_once!(Insert);
 
 /// Writes a list, and a comma before it.
 fn list<'b, T, U>(out: &mut AstPass<'_, 'b, Pg>, values: &'b Vec<U>) -> QueryResult<()>
@@ -248,11 +231,11 @@ impl QueryFragment<Pg> for Taken<'_> {
     }
 }
 
-impl QueryFragment<Pg> for InsertDecisions<'_> {
+impl QueryFragment<Pg> for Insert<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let lists = self.lists;
         out.push_sql(
-            "INSERT INTO decisions (tenant, log_index, execution_id, execution_fingerprint, policy_id, \
+            "WITH decided AS (INSERT INTO decisions (tenant, log_index, execution_id, execution_fingerprint, policy_id, \
              policy_version, bundle_hash, outcome, execution_state, executed_at, principal, resource, \
              signals_root, build_identity, labels) SELECT ",
         );
@@ -272,16 +255,8 @@ impl QueryFragment<Pg> for InsertDecisions<'_> {
         list::<Text, _>(&mut out, &lists.signals_root)?;
         list::<Nullable<Text>, _>(&mut out, &lists.build_identity)?;
         list::<Nullable<Text>, _>(&mut out, &lists.labels)?;
-        out.push_sql(")");
-        Ok(())
-    }
-}
-
-impl QueryFragment<Pg> for InsertEntries<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let lists = self.lists;
         out.push_sql(
-            "INSERT INTO log_entries (tenant, kind, recorded_at, log_index, record_id, leaf_hash, claimed_at, \
+            ")), logged AS (INSERT INTO log_entries (tenant, kind, recorded_at, log_index, record_id, leaf_hash, claimed_at, \
              keyid, signature, payload) SELECT ",
         );
         out.push_bind_param::<Text, _>(self.tenant.as_str())?;
@@ -295,15 +270,7 @@ impl QueryFragment<Pg> for InsertEntries<'_> {
         list::<Text, _>(&mut out, &lists.keyid)?;
         list::<Binary, _>(&mut out, &lists.signature)?;
         list::<Binary, _>(&mut out, &lists.payload)?;
-        out.push_sql(")");
-        Ok(())
-    }
-}
-
-impl QueryFragment<Pg> for InsertOpenings<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let lists = self.lists;
-        out.push_sql("INSERT INTO openings (tenant, log_index, salt, nonce, ciphertext, partial) SELECT ");
+        out.push_sql(")) INSERT INTO openings (tenant, log_index, salt, nonce, ciphertext, partial) SELECT ");
         out.push_bind_param::<Text, _>(self.tenant.as_str())?;
         out.push_sql(", * FROM unnest(");
         out.push_bind_param::<Array<BigInt>, _>(&lists.opening_index)?;
