@@ -50,12 +50,12 @@ thread_local! {
     static TYPE_NAMES: RefCell<HashMap<Box<str>, EntityType>> = RefCell::new(HashMap::new());
 }
 
-/// The context of all signals; `None` if they are not [representable].
+/// The context of all signals; `None` if they are not [`representable`].
 pub(crate) fn whole(signals: &Signals) -> Option<Context> {
     context(signals.iter().map(|(name, signal)| (&**name, signal)))
 }
 
-/// The context of those signals that have one of these names; `None` if they are not [representable].
+/// The context of those signals that have one of these names; `None` if they are not [`representable`].
 pub(crate) fn only<'n>(names: impl Iterator<Item = &'n str>, signals: &Signals) -> Option<Context> {
     context(names.filter_map(|name| Some((name, signals.get(name)?))))
 }
