@@ -118,12 +118,26 @@ pub fn parse_hex32(text: &str) -> Result<[u8; 32], ParseHashError> {
     if text.len() != 64 {
         return Err(ParseHashError::Length { got: text.len() });
     }
-    if text.bytes().any(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        return Err(ParseHashError::NotLowercaseHex);
-    }
     let mut bytes = [0; 32];
-    hex::decode_to_slice(text, &mut bytes).map_err(|_| ParseHashError::NotLowercaseHex)?;
-    Ok(bytes)
+    let mut all = 0;
+    for (byte, [high, low]) in bytes.iter_mut().zip(text.as_bytes().as_chunks::<2>().0) {
+        let (high, low) = (digit(*high), digit(*low));
+        *byte = high << 4 | low;
+        all |= high | low;
+    }
+    if all < NO_DIGIT { Ok(bytes) } else { Err(ParseHashError::NotLowercaseHex) }
+}
+
+/// More than the value of any hexadecimal digit, also where others are or-ed to it.
+const NO_DIGIT: u8 = 0x10;
+
+/// The value of a lowercase hexadecimal digit.
+const fn digit(byte: u8) -> u8 {
+    match byte {
+        b'0'..=b'9' => byte - b'0',
+        b'a'..=b'f' => byte - b'a' + 10,
+        _ => NO_DIGIT,
+    }
 }
 
 /// The 64 lowercase hexadecimal digits of 32 bytes.
@@ -316,6 +330,22 @@ mod tests {
         ];
         for (text, error) in cases {
             assert_eq!(text.parse::<Digest>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_byte_is_a_digit_exactly_where_it_should_be_one() {
+        for byte in 0..128_u8 {
+            for at in [0, 1, 62, 63] {
+                let mut text = ABC.as_bytes().to_vec();
+                text[at] = byte;
+                let text = String::from_utf8(text).unwrap();
+                let expected = match byte {
+                    b'0'..=b'9' | b'a'..=b'f' => Ok(hex::decode(&text).unwrap()),
+                    _ => Err(ParseHashError::NotLowercaseHex),
+                };
+                assert_eq!(parse_hex32(&text).map(Vec::from), expected, "{text}");
+            }
         }
     }
 

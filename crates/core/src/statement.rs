@@ -13,6 +13,7 @@
 //! bytes, a subject that agrees with its predicate. Whether what it says is true (key, log, policy) is judged
 //! elsewhere.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -123,12 +124,12 @@ pub struct Statement<P> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wire<P> {
-    #[serde(rename = "_type")]
-    statement_type: String,
+struct Wire<'a, P> {
+    #[serde(borrow, rename = "_type")]
+    statement_type: Cow<'a, str>,
     predicate: P,
-    #[serde(rename = "predicateType")]
-    predicate_type: String,
+    #[serde(borrow, rename = "predicateType")]
+    predicate_type: Cow<'a, str>,
     subject: Vec<Subject>,
 }
 
@@ -169,7 +170,7 @@ impl<P: Predicate> Statement<P> {
     /// # Errors
     /// [`StatementError`], which names the member and the rule.
     pub fn parse_unverified(bytes: &[u8]) -> Result<Self, StatementError> {
-        let wire: Wire<P> =
+        let wire: Wire<'_, P> =
             serde_json::from_slice(bytes).map_err(|error| match serde_json::from_slice::<Peek>(bytes) {
                 Ok(peek) if peek.predicate_type != P::TYPE => {
                     StatementError::PredicateType { expected: P::TYPE, found: peek.predicate_type }
@@ -177,10 +178,11 @@ impl<P: Predicate> Statement<P> {
                 _ => StatementError::Json(error),
             })?;
         if wire.statement_type != STATEMENT_TYPE {
-            return Err(StatementError::StatementType(wire.statement_type));
+            return Err(StatementError::StatementType(wire.statement_type.into_owned()));
         }
         if wire.predicate_type != P::TYPE {
-            return Err(StatementError::PredicateType { expected: P::TYPE, found: wire.predicate_type });
+            let found = wire.predicate_type.into_owned();
+            return Err(StatementError::PredicateType { expected: P::TYPE, found });
         }
         let statement = Self::checked(wire.subject, wire.predicate)?;
         if is_canonical_of(&statement, bytes) { Ok(statement) } else { Err(StatementError::NotCanonical) }
