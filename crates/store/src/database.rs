@@ -150,9 +150,9 @@ const DIALECTS: [[&str; 3]; 7] = [
     [
         "HAS_FINGERPRINT(?)",
         "d.log_index IN (WITH RECURSIVE part (n) AS \
-         (SELECT 0 UNION ALL SELECT n + 1 FROM part WHERE n < (SELECT size FROM log_head) / 4096) \
+         (SELECT 0 UNION ALL SELECT n + 1 FROM part WHERE n < (SELECT size FROM log_head) / 1024) \
          SELECT f.log_index FROM part CROSS JOIN decisions f WHERE f.tenant = (SELECT tenant FROM settings) \
-         AND f.log_index / 4096 = part.n AND f.execution_fingerprint = ?)",
+         AND f.log_index / 1024 = part.n AND f.execution_fingerprint = ?)",
         "d.execution_fingerprint = ?",
     ],
 ];

@@ -16,6 +16,7 @@ mod batch;
 mod bulk;
 mod cases;
 mod rows;
+mod single;
 mod state;
 
 use std::future::Future;

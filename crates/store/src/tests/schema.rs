@@ -3,7 +3,8 @@
 use diesel::sql_types::Text;
 use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection};
 
-use super::support::{Fixture, at, check_log, sql};
+use super::support::{Fixture, at, check_log, fingerprint, sql};
+use crate::DecisionFilter;
 use crate::database::Connection;
 
 #[derive(QueryableByName)]
@@ -138,6 +139,69 @@ fn the_migrations_can_be_taken_back_while_there_is_nothing() {
     migrations.iter().rev().for_each(|migration| run(migration.join("down.sql")));
     assert!(tables(&fixture).is_empty());
     migrations.iter().for_each(|migration| run(migration.join("up.sql")));
+}
+
+/// Of the log's three tables, whose foreign keys and triggers end the transaction instead of the statement.
+#[test]
+fn what_is_refused_takes_its_transaction_with_it() {
+    let fixture = Fixture::new();
+    let begun = fixture.begun();
+    begun.submit_blocking(fixture.decision("c-1", "a")).unwrap();
+    drop(begun);
+    let path = fixture.path();
+    let count = "SELECT CAST(count(*) AS TEXT) AS name FROM checkpoints";
+    let hash = "0".repeat(64);
+    let first = format!("INSERT INTO checkpoints VALUES ('acme', 1, '{hash}', x'00', 't')");
+    let entry = "log_index, kind, record_id, leaf_hash, claimed_at, recorded_at, keyid, signature, payload";
+    for (refused, why) in [
+        (format!("INSERT INTO log_entries SELECT tenant, {entry} FROM log_entries"), "beyond the head"),
+        (format!("INSERT INTO log_entries SELECT 'other', {entry} FROM log_entries"), "FOREIGN KEY"),
+        ("INSERT OR REPLACE INTO openings SELECT * FROM openings".to_owned(), "has this key"),
+        (
+            "INSERT INTO openings SELECT tenant, 9, salt, nonce, ciphertext, partial FROM openings"
+                .to_owned(),
+            "FOREIGN KEY",
+        ),
+    ] {
+        let said =
+            sql(&path, &format!("PRAGMA foreign_keys=ON; BEGIN; {first}; {refused}; COMMIT")).unwrap_err();
+        assert!(said.contains(why), "{refused}: {said}");
+        assert_eq!(names(&fixture, count), ["0"], "{refused}");
+    }
+    // CHECKs hold for everybody but the program, which has types.
+    let short = format!(
+        "INSERT INTO log_entries SELECT tenant, 9, kind, 'short', '{hash}', 't', 't', 'k', x'', x'' FROM log_entries"
+    );
+    assert!(sql(&path, &short).unwrap_err().contains("CHECK"));
+    assert_eq!(check_log(&fixture.open()), 3);
+}
+
+#[test]
+fn a_file_of_the_schema_before_is_brought_up_to_date() {
+    let fixture = Fixture::new();
+    let store = fixture.begun();
+    store.submit_blocking(fixture.decision("c-1", "a")).unwrap();
+    drop(store);
+    let schema = "SELECT name || ' ' || coalesce(sql, '') AS name FROM sqlite_schema ORDER BY name";
+    let newest = names(&fixture, schema);
+    let down = include_str!("../../../../migrations/sqlite/2026-11-21-150000_write_less/down.sql");
+    sql(&fixture.path(), down).unwrap();
+    let before = names(&fixture, schema);
+    assert!(!before.iter().any(|text| text.contains("DEFERRED")), "{before:?}");
+    sql(&fixture.path(), "DELETE FROM __diesel_schema_migrations WHERE version = '20261121150000'").unwrap();
+    let store = fixture.open();
+    assert_eq!(names(&fixture, schema), newest);
+    assert_eq!(newest.iter().filter(|text| text.contains("DEFERRABLE INITIALLY DEFERRED")).count(), 3);
+    store.submit_blocking(fixture.decision("c-2", "a")).unwrap();
+    let same = DecisionFilter { fingerprint: Some(fingerprint("a")), ..DecisionFilter::default() };
+    let found = store.read(|reader| reader.decisions(&same, crate::Order::OldestFirst, None, 10)).unwrap();
+    assert_eq!(found.items.iter().map(|item| item.index).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(check_log(&store), 4);
+    for check in ["integrity_check", "foreign_key_check"] {
+        let said = names(&fixture, &format!("SELECT CAST(count(*) AS TEXT) AS name FROM pragma_{check}"));
+        assert_eq!(said, [if check == "integrity_check" { "1" } else { "0" }], "{check}");
+    }
+    assert_eq!(names(&fixture, "SELECT integrity_check AS name FROM pragma_integrity_check"), ["ok"]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::admit::{self, Refusal};
 use super::bulk::Bulk;
 use super::cases;
 use super::rows::{self, Place};
+use super::single;
 use super::state::State;
 use super::{Answer, check};
 use crate::database::{Begin, Connection};
@@ -152,23 +153,34 @@ impl<'a> Batch<'a> {
             return self.known(decision)?.ok_or(Refusal::Rejected(rejected));
         }
         let place = self.place(entry);
-        if let Some(bulk) = &mut self.bulk {
-            if bulk.is_taken(decision) {
-                return self.known(decision)?.ok_or_else(|| self.vanished(decision).into());
-            }
-            bulk.push(&place, entry, decision)?;
-            self.step(Step::RowInserted)?;
-            return self.grow(entry, place.leaf_hash);
-        }
-        if !rows::insert_decision(self.connection, &place, entry, decision)? {
+        if !self.insert_decision(&place, entry, decision)? {
             return self.known(decision)?.ok_or_else(|| self.vanished(decision).into());
         }
-        self.step(Step::RowInserted)?;
-        rows::insert_entry(self.connection, &place, entry)?;
-        if let Some(opening) = &decision.opening {
-            rows::insert_opening(self.connection, &self.settings.tenant, place.index, opening)?;
-        }
         self.grow(entry, place.leaf_hash)
+    }
+
+    /// A decision that was admitted; false when its execution id is taken, and then nothing was inserted.
+    fn insert_decision(
+        &mut self,
+        place: &Place<'_>,
+        entry: &NewEntry,
+        decision: &NewDecision,
+    ) -> Result<bool, StoreError> {
+        match (&mut *self.connection, &mut self.bulk) {
+            (Connection::Sqlite(sqlite), _) => {
+                if !single::insert_decision(sqlite, place, entry, decision)? {
+                    return Ok(false);
+                }
+                check(self.options, Step::RowInserted)?;
+                single::insert_entry(sqlite, place, entry, decision.opening.as_ref())?;
+            }
+            (Connection::Postgres(_), Some(bulk)) if !bulk.is_taken(decision) => {
+                bulk.push(place, entry, decision)?;
+                check(self.options, Step::RowInserted)?;
+            }
+            (Connection::Postgres(_), _) => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Writes what is waiting, so that it can be looked up.

@@ -1,12 +1,16 @@
-//! The inserts of the writer, each a statement that SQLite prepares once.
+//! The rows of every kind but decisions, full tiles, and the head's move: statements that are prepared once.
 //!
 //! Diesel keeps a prepared statement for every insert whose columns are fixed, so a row costs its binding and its
-//! step. (Its batch inserts for SQLite would build new SQL for each number of rows.)
+//! step. Its updates it prepares anew each time, so that of the head is a statement of its own.
 
 use chancery_core::digest::{LeafHash, RootHash};
 use chancery_core::ids::TenantId;
 use chancery_core::tile::{Content, Edge, FullTile, HASH_BYTES};
-use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
+use diesel::backend::Backend;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::serialize::ToSql;
+use diesel::sql_types::{BigInt, HasSqlType, Nullable, Text};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult};
 
 use super::state::State;
 use crate::database::{Connection, RunQuery as _};
@@ -18,7 +22,7 @@ use crate::error::StoreError;
 use crate::read::Head;
 use crate::schema::{
     activations, build_identities, confirmations, decisions, erasure_subjects, erasures, keyrings,
-    log_entries, log_head, log_signatures, log_tiles, openings, overrides, resolutions, verifications,
+    log_entries, log_signatures, log_tiles, openings, overrides, resolutions, verifications,
 };
 use crate::value::{Word as _, to_sql};
 
@@ -87,37 +91,6 @@ pub(super) fn insert_entry(
             .map_err(failed)?;
     }
     Ok(())
-}
-
-/// The decision's row; false when its execution id is taken, and then nothing was inserted.
-pub(super) fn insert_decision(
-    connection: &mut Connection,
-    place: &Place<'_>,
-    entry: &NewEntry,
-    row: &NewDecision,
-) -> Result<bool, StoreError> {
-    let labels = labels(row)?;
-    let inserted = diesel::insert_into(decisions::table)
-        .values((
-            decisions::tenant.eq(place.tenant.as_str()),
-            decisions::log_index.eq(to_sql(place.index)),
-            decisions::execution_id.eq(row.execution_id.as_str()),
-            decisions::execution_fingerprint.eq(row.fingerprint.to_string()),
-            decisions::policy_id.eq(row.policy_id.as_str()),
-            decisions::policy_version.eq(row.policy_version.as_str()),
-            decisions::bundle_hash.eq(row.bundle_hash.to_string()),
-            decisions::outcome.eq(row.outcome.as_str()),
-            decisions::execution_state.eq(row.state.as_str()),
-            decisions::executed_at.eq(entry.claimed_at.to_string()),
-            decisions::principal.eq(row.principal.as_ref()),
-            decisions::resource.eq(row.resource.as_ref()),
-            decisions::signals_root.eq(row.signals_root.to_string()),
-            decisions::build_identity.eq(row.build_identity.map(|hash| hash.to_string())),
-            decisions::labels.eq(labels),
-        ))
-        .execute(connection)
-        .map_err(failed)?;
-    Ok(inserted == 1)
 }
 
 pub(super) fn insert_opening(
@@ -408,6 +381,65 @@ pub(super) fn insert_tile(
 #[error("the head is not where the log writer left it")]
 struct HeadMoved;
 
+/// What the head's move compares, and sets.
+struct Stand {
+    size: i64,
+    root_hash: String,
+    chain_hash: String,
+}
+
+impl Stand {
+    fn of(head: &Head) -> Self {
+        Self {
+            size: to_sql(head.size),
+            root_hash: head.root_hash.to_string(),
+            chain_hash: head.chain_hash.to_string(),
+        }
+    }
+}
+
+/// The head's row, moved where it is as it was.
+struct MoveHead<'a> {
+    tenant: &'a TenantId,
+    before: Stand,
+    after: Stand,
+    frontier: String,
+    newest_claimed_at: Option<String>,
+}
+
+impl QueryId for MoveHead<'_> {
+    type QueryId = MoveHead<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<DB> QueryFragment<DB> for MoveHead<'_>
+where
+    DB: Backend + HasSqlType<BigInt> + HasSqlType<Text>,
+    i64: ToSql<BigInt, DB>,
+    str: ToSql<Text, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_sql("UPDATE log_head SET size = ");
+        out.push_bind_param::<BigInt, _>(&self.after.size)?;
+        out.push_sql(", root_hash = ");
+        out.push_bind_param::<Text, _>(&self.after.root_hash)?;
+        out.push_sql(", chain_hash = ");
+        out.push_bind_param::<Text, _>(&self.after.chain_hash)?;
+        out.push_sql(", frontier = ");
+        out.push_bind_param::<Text, _>(&self.frontier)?;
+        out.push_sql(", newest_claimed_at = ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.newest_claimed_at)?;
+        out.push_sql(" WHERE tenant = ");
+        out.push_bind_param::<Text, _>(self.tenant.as_str())?;
+        out.push_sql(" AND size = ");
+        out.push_bind_param::<BigInt, _>(&self.before.size)?;
+        out.push_sql(" AND root_hash = ");
+        out.push_bind_param::<Text, _>(&self.before.root_hash)?;
+        out.push_sql(" AND chain_hash = ");
+        out.push_bind_param::<Text, _>(&self.before.chain_hash)
+    }
+}
+
 /// Moves the head from where the batch began, and only from there.
 pub(super) fn move_head(
     connection: &mut Connection,
@@ -416,23 +448,14 @@ pub(super) fn move_head(
     state: &State,
 ) -> Result<(), StoreError> {
     let head = state.head();
-    let frontier: String = state.edge.frontier().parts().iter().map(ToString::to_string).collect();
-    let moved = diesel::update(
-        log_head::table
-            .filter(log_head::tenant.eq(tenant.as_str()))
-            .filter(log_head::size.eq(to_sql(before.size)))
-            .filter(log_head::root_hash.eq(before.root_hash.to_string()))
-            .filter(log_head::chain_hash.eq(before.chain_hash.to_string())),
-    )
-    .set((
-        log_head::size.eq(to_sql(head.size)),
-        log_head::root_hash.eq(head.root_hash.to_string()),
-        log_head::chain_hash.eq(head.chain_hash.to_string()),
-        log_head::frontier.eq(frontier),
-        log_head::newest_claimed_at.eq(head.newest_claimed_at.map(|time| time.to_string())),
-    ))
-    .execute(connection)
-    .map_err(failed)?;
+    let moved = MoveHead {
+        tenant,
+        before: Stand::of(before),
+        after: Stand::of(&head),
+        frontier: state.edge.frontier().parts().iter().map(ToString::to_string).collect(),
+        newest_claimed_at: head.newest_claimed_at.map(|time| time.to_string()),
+    };
+    let moved = moved.execute(connection).map_err(failed)?;
     if moved == 1 { Ok(()) } else { Err(StoreError::corrupt("log_head", tenant, HeadMoved)) }
 }
 
