@@ -70,7 +70,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
 ///
 /// Of one that is a little longer the rest is read and thrown away: a client that still sends when the connection is
 /// closed sees a broken pipe instead of the answer.
-pub(super) async fn read(request: Request, bytes_max: usize, timeout: Duration) -> Result<Bytes, Problem> {
+pub(super) async fn read(request: Request, bytes_max: usize, timeout: Duration) -> Result<Vec<u8>, Problem> {
     // Whoever asks before sending, or says that it is far too long, need not send it.
     let headers = request.headers();
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -88,7 +88,7 @@ pub(super) async fn read(request: Request, bytes_max: usize, timeout: Duration) 
     }
 }
 
-async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
     let mut collected = Vec::new();
     let mut thrown_away = 0;
     while let Some(frame) = body.frame().await {
@@ -105,11 +105,11 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
             break;
         }
     }
-    if thrown_away > 0 { Err(too_large(bytes_max)) } else { Ok(collected.into()) }
+    if thrown_away > 0 { Err(too_large(bytes_max)) } else { Ok(collected) }
 }
 
 /// The body of a JSON request of at most 256 KiB.
-pub(super) async fn json(request: Request, timeout: Duration) -> Result<Bytes, Problem> {
+pub(super) async fn json(request: Request, timeout: Duration) -> Result<Vec<u8>, Problem> {
     check_type(request.headers(), JSON)?;
     read(request, REQUEST_BYTES_MAX, timeout).await
 }

@@ -1,8 +1,9 @@
 //! `POST /v1/decisions`, `:evaluate`, and one decision with its attestation.
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chancery_core::ids::ExecutionId;
 use chancery_core::sigstore::{self, DsseBundle};
 use chancery_runtime::export::ExportRequest;
@@ -21,6 +22,10 @@ pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 /// What DSSE calls its envelopes in JSON.
 pub(super) const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
 
+/// Room for a decision's answer, and for the headers that it gets on its way: neither grows then.
+const ANSWER_BYTES: usize = 8 * 1024;
+const ANSWER_HEADERS: usize = 12;
+
 /// A JSON answer.
 pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Result<Response, Problem> {
     json_as(status, "application/json", value)
@@ -31,11 +36,16 @@ pub(super) fn json_as<T: Serialize>(
     content_type: &'static str,
     value: &T,
 ) -> Result<Response, Problem> {
-    let bytes = serde_json::to_vec(value).map_err(|error| {
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    serde_json::to_writer(&mut bytes, value).map_err(|error| {
         tracing::error!(%error, "an answer cannot be written as JSON");
         Problem::internal()
     })?;
-    Ok((status, [(header::CONTENT_TYPE, content_type)], bytes).into_response())
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().reserve(ANSWER_HEADERS);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Ok(response)
 }
 
 /// Decide, record, answer.
@@ -60,7 +70,7 @@ pub(super) async fn execute(
     let body = body::json(request, tenant.request_timeout()).await?;
     tenant.take_decision()?;
     let started = Instant::now();
-    let answer = tenant.runtime().execute(&identity.caller, body.to_vec()).await?;
+    let answer = tenant.runtime().execute(&identity.caller, body).await?;
     let took = started.elapsed();
     tenant.latency().record(took);
     metrics::decide_took(took);
@@ -92,7 +102,7 @@ pub(super) async fn evaluate(
 ) -> Result<Response, Problem> {
     query.finish()?;
     let body = body::json(request, tenant.request_timeout()).await?;
-    let evaluated = tenant.runtime().evaluate(&identity.caller, body.to_vec()).await?;
+    let evaluated = tenant.runtime().evaluate(&identity.caller, body).await?;
     json(StatusCode::OK, &evaluated)
 }
 

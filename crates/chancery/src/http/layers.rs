@@ -1,8 +1,11 @@
 //! The routers, and what every request goes through on its way to a handler and back.
 //!
-//! From the outside in: request id, log line and metrics; headers that every answer has; panics; who may; time-out.
+//! From the outside in: request id, log line and metrics; headers that every answer has; panics; who may; time-out. They
+//! are calls, one inside of the other, in one middleware: each middleware copies the request, and is a future in a box.
 
 use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,9 +14,8 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures::FutureExt as _;
 use tokio::time::Instant;
-use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::{Problem, ProblemCode};
 use super::metrics::{self, UnderWay};
@@ -45,22 +47,15 @@ pub fn operator_router(state: State) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
-    let layers = ServiceBuilder::new()
-        .layer(middleware::from_fn(headers))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(state.clone(), time_out));
-    router.layer(layers).with_state(state)
+    router.layer(middleware::from_fn_with_state(state.clone(), operate)).with_state(state)
 }
 
 fn finish(routes: Router, state: State) -> Router {
-    let layers = ServiceBuilder::new()
-        .layer(middleware::from_fn_with_state(state.clone(), observe))
-        .layer(middleware::from_fn(headers))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(state.clone(), access::authorise))
-        .layer(middleware::from_fn_with_state(state, time_out));
     // Handlers get no state: the log that they work with is in the request, where `authorise` has put it.
-    let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(layers);
+    let routes = routes
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(state, observe));
     #[cfg(feature = "otel")]
     let routes = routes.layer(middleware::from_fn(crate::traces::request));
     routes
@@ -89,6 +84,11 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
     Problem::internal().into_response()
 }
 
+/// The operator's port, where nobody asks who may.
+async fn operate(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
+    finished(false, in_time(&state, request, next)).await
+}
+
 /// Names the request, and tells log and metrics what became of it.
 async fn observe(Extract(state): Extract<State>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
@@ -98,7 +98,8 @@ async fn observe(Extract(state): Extract<State>, mut request: Request, next: Nex
     request.headers_mut().remove(REQUEST_ID);
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = next.run(request).await;
+    let is_page = request.uri().path().starts_with("/docs");
+    let mut response = finished(is_page, access::authorise(&state, request, next)).await;
     drop(under_way);
     let took = started.elapsed();
     // The template, never the path: parameters are callers' text.
@@ -125,10 +126,9 @@ async fn observe(Extract(state): Extract<State>, mut request: Request, next: Nex
     response
 }
 
-/// Headers that every answer has, unless its handler has set others.
-async fn headers(request: Request, next: Next) -> Response {
-    let is_page = request.uri().path().starts_with("/docs");
-    let mut response = next.run(request).await;
+/// An answer also where there was a panic, with the headers that every one has, unless its handler has set others.
+async fn finished(is_page: bool, answer: impl Future<Output = Response>) -> Response {
+    let mut response = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(panicked);
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -139,14 +139,7 @@ async fn headers(request: Request, next: Next) -> Response {
 }
 
 /// Answers 503 when the answer has not begun in time. What was handed to the log is recorded nevertheless.
-async fn time_out(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
-    let matched = request.extensions().get::<MatchedPath>();
-    let timed = matched
-        .and_then(|path| access::find(request.method(), path.as_str()))
-        .is_none_or(|route| route.timed);
-    if !timed {
-        return next.run(request).await;
-    }
+pub(super) async fn in_time(state: &State, request: Request, next: Next) -> Response {
     let limit = state.request_timeout();
     let writes = request.method() == Method::POST;
     match tokio::time::timeout(limit, next.run(request)).await {

@@ -7,28 +7,29 @@
 //! A connection is idle while no request of it is under way, whatever bytes come: neither silence, nor half a preface,
 //! nor HTTP/2 without a stream holds a place.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Version, header};
-use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::{Extension, Router};
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
-use tower::Layer as _;
+use tower::ServiceExt as _;
 
 use super::drain::{Drain, Phase};
 use crate::tls::ClientCertificate;
@@ -77,10 +78,6 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let builder = connection_builder(limits);
-    let router = router
-        .layer(middleware::from_fn(send_elsewhere))
-        .layer(middleware::from_fn(count))
-        .layer(Extension(drain.clone()));
     let permits = Arc::new(Semaphore::new(usize::try_from(limits.connections_max).unwrap_or(usize::MAX)));
     // Each connection has a receiver, for as long as it is there.
     let (stopping, _) = watch::channel(false);
@@ -88,7 +85,7 @@ pub async fn serve(
         // Small answers must not wait for the peer's acknowledgement; a socket without it still works.
         let _ = stream.set_nodelay(true);
         let Ok(address) = stream.peer_addr() else { return };
-        let (router, builder, tls) = (router.clone(), builder.clone(), tls.clone());
+        let (router, drain, builder, tls) = (router.clone(), drain.clone(), builder.clone(), tls.clone());
         let mut stopped = stopping.subscribe();
         tokio::spawn(async move {
             let stops = async {
@@ -96,8 +93,8 @@ pub async fn serve(
             };
             match tls {
                 None => {
-                    let peer = Peer { address, certificate: None };
-                    keep(&builder, stream, peer, router, limits.header_timeout, stops).await;
+                    let told = Told { peer: Peer { address, certificate: None }, drain };
+                    keep(&builder, stream, told, router, limits.header_timeout, stops).await;
                 }
                 Some(tls) => {
                     // Whoever is slow here is slow with a request's head, and holds a place as long.
@@ -107,8 +104,8 @@ pub async fn serve(
                     };
                     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
                     let certificate = shown.map(|shown| Arc::new(ClientCertificate::of(shown)));
-                    let peer = Peer { address, certificate };
-                    keep(&builder, stream, peer, router, limits.header_timeout, stops).await;
+                    let told = Told { peer: Peer { address, certificate }, drain };
+                    keep(&builder, stream, told, router, limits.header_timeout, stops).await;
                 }
             }
             drop(permit);
@@ -152,27 +149,38 @@ fn queued(listener: TcpListener) -> Vec<TcpStream> {
     streams
 }
 
+/// What every request of a connection is told.
+#[derive(Clone)]
+struct Told {
+    peer: Peer,
+    drain: Drain,
+}
+
 /// Serves the requests of one connection, until its end, until it is idle for `idle_max`, or until `stops` is ready and
 /// what is under way has its answers.
 async fn keep<S>(
     builder: &Builder<TokioExecutor>,
     stream: S,
-    peer: Peer,
+    told: Told,
     router: Router,
     idle_max: Duration,
     stops: impl Future<Output = ()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let address = peer.address;
-    let (under_way, mut watched) = watch::channel(0);
-    let under_way = UnderWay(Arc::new(under_way));
-    let service = TowerToHyperService::new(Extension(peer).layer(Extension(under_way.clone()).layer(router)));
+    let address = told.peer.address;
+    let activity = Activity::new();
+    let service = service_fn({
+        let activity = activity.clone();
+        move |request: Request<Incoming>| {
+            answer(router.clone(), request.map(Body::new), told.clone(), activity.begin())
+        }
+    });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = stops => None,
-        () = idle(&mut watched, idle_max) => None,
+        () = activity.idle(idle_max) => None,
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -181,64 +189,81 @@ async fn keep<S>(
             tokio::select! {
                 ended = connection => ended,
                 // It takes neither the end nor the rest of its last answer.
-                () = idle(&mut watched, idle_max) => Ok(()),
+                () = activity.idle(idle_max) => Ok(()),
             }
         }
     };
-    drop(under_way);
     if let Err(error) = ended {
         tracing::debug!(%address, %error, "connection ended early");
     }
 }
 
-/// Waits until no request was under way for this long, from now.
-async fn idle(under_way: &mut watch::Receiver<usize>, idle_max: Duration) {
-    // It cannot fail: whoever waits has the sender.
-    while under_way.wait_for(|count| *count == 0).await.is_ok() {
-        if timeout(idle_max, under_way.changed()).await.is_err() {
-            return;
+/// Answers a request, which is under way for as long as its answer's body is there.
+async fn answer(
+    router: Router,
+    mut request: Request,
+    told: Told,
+    under_way: UnderWay,
+) -> Result<Response, Infallible> {
+    let Told { peer, drain } = told;
+    let keeps = request.version() <= Version::HTTP_11;
+    request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(drain.clone());
+    let mut response = router.oneshot(request).await?;
+    // HTTP/2 has frames for that.
+    if keeps && drain.phase() > Phase::Serving {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| {
+        // Nothing is mapped: it is kept for as long as the body is.
+        Body::new(body.map_err(move |error| {
+            let _ = &under_way;
+            error
+        }))
+    }))
+}
+
+/// What goes on on a connection: how many of its requests are under way, and when the last one ended.
+#[derive(Clone)]
+struct Activity(Arc<Mutex<(usize, Instant)>>);
+
+/// A request, until its answer's body is at its end, or dropped.
+struct UnderWay(Activity);
+
+impl Activity {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new((0, Instant::now()))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (usize, Instant)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self) -> UnderWay {
+        self.lock().0 += 1;
+        UnderWay(self.clone())
+    }
+
+    /// Waits until no request was under way for this long, from now. It looks when that may be so: no request wakes it.
+    async fn idle(&self, idle_max: Duration) {
+        let mut until = Instant::now() + idle_max;
+        loop {
+            sleep_until(until).await;
+            let (under_way, ended) = *self.lock();
+            let last = if under_way > 0 { Instant::now() } else { ended };
+            if under_way == 0 && last + idle_max <= until {
+                return;
+            }
+            until = last + idle_max;
         }
     }
 }
 
-/// How many requests of a connection are under way.
-#[derive(Clone)]
-struct UnderWay(Arc<watch::Sender<usize>>);
-
-/// One of them, until its answer's body is at its end, or dropped.
-struct Counted(Arc<watch::Sender<usize>>);
-
-impl Drop for Counted {
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count = count.saturating_sub(1));
+        let mut activity = self.0.lock();
+        *activity = (activity.0.saturating_sub(1), Instant::now());
     }
-}
-
-/// Counts a request for as long as it is under way.
-async fn count(
-    Extension(UnderWay(under_way)): Extension<UnderWay>,
-    request: Request,
-    next: Next,
-) -> Response {
-    under_way.send_modify(|count| *count += 1);
-    let counted = Counted(under_way);
-    next.run(request).await.map(|body| {
-        // Nothing is mapped: it is kept for as long as the body is.
-        Body::new(body.map_err(move |error| {
-            let _ = &counted;
-            error
-        }))
-    })
-}
-
-/// Ends the connection with its answer, where the server is about to end. HTTP/2 has frames for that.
-async fn send_elsewhere(Extension(drain): Extension<Drain>, request: Request, next: Next) -> Response {
-    let keeps = request.version() <= Version::HTTP_11;
-    let mut response = next.run(request).await;
-    if keeps && drain.phase() > Phase::Serving {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
 }
 
 /// Waits for a free place, then for a connection. `None` after an error of the listener, slowed down.
@@ -378,6 +403,25 @@ mod tests {
         };
         let (address, _stop, _) = start(Router::new().route("/", get(pieces))).await;
         assert!(exchange(address, CLOSE).await.ends_with("1\r\n2\r\n0\r\n\r\n"));
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_idle_from_the_end_of_its_last_request() {
+        let (activity, idle_max) = (Activity::new(), Duration::from_millis(50));
+        let (first, second) = (activity.begin(), activity.begin());
+        assert!(timeout(3 * idle_max, activity.idle(idle_max)).await.is_err(), "two are under way");
+        drop(first);
+        assert!(timeout(3 * idle_max, activity.idle(idle_max)).await.is_err(), "one is under way");
+        let ends = async {
+            sleep(idle_max / 2).await;
+            drop(second);
+            Instant::now()
+        };
+        let (ended, ()) = tokio::join!(ends, activity.idle(idle_max));
+        assert!(ended.elapsed() >= idle_max, "it was idle for as long");
+        let again = Instant::now();
+        activity.idle(idle_max).await;
+        assert!(again.elapsed() >= idle_max, "each wait begins anew");
     }
 
     #[tokio::test]

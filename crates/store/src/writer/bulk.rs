@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A statement is a message to the server and back, so a row costs its bytes and not a round trip. The lists are
-//! written before anything that may look at them: a record of another kind, a repeat within the batch, the head. The head
+//! written before anything that may look at them: a record of another kind, a repeat within the batch, the head. That
 //! moves in a statement of its own: the triggers of this one, which run at its end, have to see where it stood.
 
 use std::collections::HashSet;
@@ -235,8 +235,8 @@ impl QueryFragment<Pg> for Insert<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let lists = self.lists;
         out.push_sql(
-            "WITH decided AS (INSERT INTO decisions (tenant, log_index, execution_id, execution_fingerprint, policy_id, \
-             policy_version, bundle_hash, outcome, execution_state, executed_at, principal, resource, \
+            "WITH decided AS (INSERT INTO decisions (tenant, log_index, execution_id, execution_fingerprint, \
+             policy_id, policy_version, bundle_hash, outcome, execution_state, executed_at, principal, resource, \
              signals_root, build_identity, labels) SELECT ",
         );
         out.push_bind_param::<Text, _>(self.tenant.as_str())?;
@@ -256,8 +256,8 @@ impl QueryFragment<Pg> for Insert<'_> {
         list::<Nullable<Text>, _>(&mut out, &lists.build_identity)?;
         list::<Nullable<Text>, _>(&mut out, &lists.labels)?;
         out.push_sql(
-            ")), logged AS (INSERT INTO log_entries (tenant, kind, recorded_at, log_index, record_id, leaf_hash, claimed_at, \
-             keyid, signature, payload) SELECT ",
+            ")), logged AS (INSERT INTO log_entries (tenant, kind, recorded_at, log_index, record_id, leaf_hash, \
+             claimed_at, keyid, signature, payload) SELECT ",
         );
         out.push_bind_param::<Text, _>(self.tenant.as_str())?;
         out.push_sql(", 1, ");

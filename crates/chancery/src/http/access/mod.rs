@@ -29,7 +29,7 @@ mod token;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, MatchedPath, Request, State as Extract};
+use axum::extract::{FromRequestParts, MatchedPath, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::Next;
@@ -40,7 +40,7 @@ pub(super) use chancery_runtime::credentials::{Role, Roles};
 use tokio::time::timeout;
 
 use super::error::Problem;
-use super::layers::late;
+use super::layers::{in_time, late};
 use super::parameters::{Query, Segments, TenantInQuery};
 use super::state::State;
 
@@ -153,8 +153,8 @@ fn unauthenticated() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "auth.required", "this needs a credential")
 }
 
-/// Lets a request through to its handler if the table says so.
-pub(super) async fn authorise(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
+/// Lets a request through to its handler if the table says so, for as long as the table says.
+pub(super) async fn authorise(state: &State, request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().cloned();
     // Without a path there is no handler behind it but the one that says 404.
     let Some(matched) = matched else { return next.run(request).await };
@@ -167,21 +167,23 @@ pub(super) async fn authorise(Extract(state): Extract<State>, request: Request, 
             .into_response();
     };
     let (mut parts, body) = request.into_parts();
-    let place = Place::of(&state, route, &parts);
+    let place = Place::of(state, route, &parts);
     // Batches and the like have no other time-out for this.
     let limit = state.request_timeout();
-    let admitted = match timeout(limit, admit(&state, route.access, &mut parts)).await {
+    let admitted = match timeout(limit, admit(state, route.access, &mut parts)).await {
         Ok(admitted) => admitted,
         Err(_) => Err(late(limit, false).into()),
     };
     match admitted {
         Ok(()) => {
             let identity = parts.extensions.get::<Identity>().cloned();
-            let response = next.run(Request::from_parts(parts, body)).await;
+            let request = Request::from_parts(parts, body);
+            let response =
+                if route.timed { in_time(state, request, next).await } else { next.run(request).await };
             place.count_answered(identity.as_ref(), &response);
             response
         }
-        Err(refusal) => place.answer(&state, refusal),
+        Err(refusal) => place.answer(state, refusal),
     }
 }
 
