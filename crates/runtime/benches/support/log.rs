@@ -1,4 +1,5 @@
-//! A new log in a folder, with the bundle `claim-approval` in force, a real clock and real random bytes.
+//! A new log in a folder, with the bundle `claim-approval` in force, a real clock and real random bytes; opened as a
+//! server opens it, with the keys from their files.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,7 +12,7 @@ use chancery_core::digest::Digest;
 use chancery_core::statement::Environment;
 use chancery_core::time::Timestamp;
 use chancery_runtime::init::{Commitments, InitRequest, Roots, init};
-use chancery_runtime::{Clock, Entropy, EntropyError, Home, Location, Runtime};
+use chancery_runtime::{Clock, Entropy, EntropyError, Home, Location, Options, Runtime, ServerKeys};
 use chancery_tests::bench::claims::Claims;
 use zeroize::Zeroizing;
 
@@ -32,9 +33,10 @@ pub(crate) fn create_at(folder: &Path, database: Location) -> Runtime {
 /// Makes the log in another database, with another bundle in force.
 pub(crate) fn create_with(folder: &Path, database: Location, bundle: BTreeMap<String, Vec<u8>>) -> Runtime {
     let password = || Zeroizing::new(PASSWORD.to_vec());
+    let (home, binary) = (Home::new(folder), Digest::of(b"a program"));
     let request = InitRequest {
-        home: Home::new(folder),
-        database,
+        home: home.clone(),
+        database: database.clone(),
         tenant: "acme".parse().unwrap(),
         log_host: "log.example".to_owned(),
         // A production log decides with a signed build alone, and a bench is none.
@@ -48,12 +50,25 @@ pub(crate) fn create_with(folder: &Path, database: Location, bundle: BTreeMap<St
         log_key: None,
         enrol: Vec::new(),
         password: password(),
-        binary: Digest::of(b"a program"),
+        binary,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy::open()),
         threads: None,
     };
-    init(request).unwrap().runtime
+    drop(init(request).unwrap());
+    let options = Options {
+        keys: ServerKeys::load(&home, PASSWORD).unwrap(),
+        home,
+        database,
+        tenant: None,
+        environment: None,
+        binary,
+        build: None,
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy::open()),
+        threads: None,
+    };
+    Runtime::open(options).unwrap()
 }
 
 /// The machine's clock.
