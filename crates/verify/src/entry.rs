@@ -11,7 +11,7 @@
 use chancery_core::digest::{BundleHash, Digest, LeafHash, RecordId, sha256};
 use chancery_core::dsse::{Envelope, IN_TOTO, pae};
 use chancery_core::evidence::{EntryLine, Line, LineError, RawLine, Trailer};
-use chancery_core::ids::{EntityUid, PolicyId};
+use chancery_core::ids::{EntityUid, ExecutionId, PolicyId};
 use chancery_core::key::KeyId;
 use chancery_core::keyring::Standing;
 use chancery_core::log::{Kind, leaf_hash_of};
@@ -40,7 +40,7 @@ pub(crate) struct Judged {
     pub(crate) line: u64,
     pub(crate) index: Option<u64>,
     /// The execution that it is about.
-    pub(crate) execution_id: Option<String>,
+    pub(crate) execution_id: Option<ExecutionId>,
     pub(crate) findings: Findings,
     pub(crate) body: Body,
 }
@@ -300,7 +300,7 @@ fn judge_kind(
     match statement {
         AnyStatement::Decision(statement) => {
             let Statement { predicate, .. } = *statement;
-            judged.execution_id = Some(predicate.execution_id.as_str().to_owned());
+            judged.execution_id = Some(predicate.execution_id.clone());
             let link = Link {
                 key: context.tags.execution(predicate.execution_id.as_str()),
                 record: context.tags.record(&entry.record),
@@ -338,10 +338,10 @@ fn judge_kind(
 
 fn link_of<P: AboutDecision>(context: &Context<'_>, statement: &Statement<P>, judged: &mut Judged) -> Link {
     let predicate = &statement.predicate;
-    let id = predicate.execution_id().as_str();
-    judged.execution_id = Some(id.to_owned());
+    let id = predicate.execution_id();
+    judged.execution_id = Some(id.clone());
     Link {
-        key: context.tags.execution(id),
+        key: context.tags.execution(id.as_str()),
         record: statement.decision().map_or([0; 12], |record| context.tags.record(&record)),
         fingerprint: context.tags.fingerprint(predicate.execution_fingerprint()),
     }

@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 use chancery_core::digest::{BundleHash, Digest, RecordId};
 use chancery_core::dsse::pae;
 use chancery_core::evidence::Trailer;
-use chancery_core::ids::PolicyId;
+use chancery_core::ids::{ExecutionId, PolicyId};
 use chancery_core::keyring::Role;
 use chancery_core::log::Kind;
 use chancery_core::statement::{
@@ -121,7 +121,8 @@ impl<'a> Fold<'a> {
     /// The next line.
     pub(crate) fn add(&mut self, judged: Judged) {
         let Judged { line, index, execution_id, mut findings, body } = judged;
-        let spot = Spot { line: Some(line), index, execution_id: execution_id.as_deref() };
+        let spot =
+            Spot { line: Some(line), index, execution_id: execution_id.as_ref().map(ExecutionId::as_str) };
         if self.trailer {
             findings.fail(CheckId::EvidenceFormat, "a line stands after the trailer");
         }
@@ -277,7 +278,7 @@ impl<'a> Fold<'a> {
     }
 
     /// A list of refused builds cannot be held against a commit that is not known, whatever else is left out.
-    fn no_build(&self, findings: &mut Findings, reason: &str) {
+    fn no_build(&self, findings: &mut Findings, reason: &'static str) {
         if self.context.ask.revoked_builds.is_some() {
             let reason = format!("{reason}, so that the commits of the list cannot be looked for");
             findings.unknown_always(CheckId::BuildBinding, reason);

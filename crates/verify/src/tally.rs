@@ -1,5 +1,6 @@
 //! Counts what holds and what does not, check by check, and remembers the first places.
 
+use std::borrow::Cow;
 use std::error::Error;
 
 use crate::ask::{Part, Without};
@@ -14,7 +15,7 @@ const CHECKS: usize = CheckId::ALL.len();
 pub(crate) struct Finding {
     pub(crate) check: CheckId,
     pub(crate) result: CheckResult,
-    pub(crate) reason: String,
+    pub(crate) reason: Cow<'static, str>,
     /// Which of the forgeries that fail the check it is.
     pub(crate) fault: Option<Fault>,
     /// The verdict needs it, even where its part of the checks is left out.
@@ -34,7 +35,7 @@ impl Findings {
         self.passes |= 1 << check.slot();
     }
 
-    pub(crate) fn fail(&mut self, check: CheckId, reason: impl Into<String>) {
+    pub(crate) fn fail(&mut self, check: CheckId, reason: impl Into<Cow<'static, str>>) {
         self.fault(check, None::<Fault>, reason);
     }
 
@@ -43,18 +44,18 @@ impl Findings {
         &mut self,
         check: CheckId,
         fault: impl Into<Option<Fault>>,
-        reason: impl Into<String>,
+        reason: impl Into<Cow<'static, str>>,
     ) {
         self.push(check, CheckResult::Fail, fault.into(), reason.into(), false);
     }
 
     /// Something had to be checked and could not be.
-    pub(crate) fn unknown(&mut self, check: CheckId, reason: impl Into<String>) {
+    pub(crate) fn unknown(&mut self, check: CheckId, reason: impl Into<Cow<'static, str>>) {
         self.push(check, CheckResult::Unknown, None, reason.into(), false);
     }
 
     /// As [`Findings::unknown`], for what was asked by itself: leaving the check's part out does not take it back.
-    pub(crate) fn unknown_always(&mut self, check: CheckId, reason: impl Into<String>) {
+    pub(crate) fn unknown_always(&mut self, check: CheckId, reason: impl Into<Cow<'static, str>>) {
         self.push(check, CheckResult::Unknown, None, reason.into(), true);
     }
 
@@ -63,7 +64,7 @@ impl Findings {
         check: CheckId,
         result: CheckResult,
         fault: Option<Fault>,
-        reason: String,
+        reason: Cow<'static, str>,
         always: bool,
     ) {
         self.list.push(Finding { check, result, reason, fault, always });
@@ -145,17 +146,23 @@ impl Tally {
         self.count(check).passed += 1;
     }
 
-    pub(crate) fn fail(&mut self, check: CheckId, spot: Spot<'_>, reason: impl Into<String>) {
+    pub(crate) fn fail(&mut self, check: CheckId, spot: Spot<'_>, reason: impl Into<Cow<'static, str>>) {
         self.put(check, CheckResult::Fail, spot, None, reason.into());
     }
 
     /// As [`Tally::fail`], with a code that tells it from the other faults of the check.
-    pub(crate) fn fault(&mut self, check: CheckId, spot: Spot<'_>, fault: Fault, reason: impl Into<String>) {
+    pub(crate) fn fault(
+        &mut self,
+        check: CheckId,
+        spot: Spot<'_>,
+        fault: Fault,
+        reason: impl Into<Cow<'static, str>>,
+    ) {
         self.put(check, CheckResult::Fail, spot, Some(fault), reason.into());
     }
 
     /// Something had to be checked and could not be.
-    pub(crate) fn unknown(&mut self, check: CheckId, spot: Spot<'_>, reason: impl Into<String>) {
+    pub(crate) fn unknown(&mut self, check: CheckId, spot: Spot<'_>, reason: impl Into<Cow<'static, str>>) {
         self.put(check, CheckResult::Unknown, spot, None, reason.into());
     }
 
@@ -192,7 +199,7 @@ impl Tally {
         result: CheckResult,
         spot: Spot<'_>,
         code: Option<Fault>,
-        reason: String,
+        reason: Cow<'static, str>,
     ) {
         let count = self.count(check);
         let (number, places) = match result {
@@ -207,7 +214,7 @@ impl Tally {
                 index: spot.index,
                 execution_id: spot.execution_id.map(str::to_owned),
                 code,
-                reason,
+                reason: reason.into_owned(),
             });
         }
     }
