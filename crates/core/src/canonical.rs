@@ -27,7 +27,7 @@ pub const MAX_INTEGER: i64 = 9_007_199_254_740_991;
 /// Bytes that there is room for at first: more than most records, their inputs and openings have.
 const ROOM: usize = 2048;
 
-/// The canonical JSON of some value. Only [`to_canonical`] makes one.
+/// The canonical JSON of some value. Only [`to_canonical`] makes one, or two of them are put together.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct Canonical(String);
 
@@ -48,6 +48,15 @@ impl Canonical {
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.0.into_bytes()
+    }
+
+    /// An object, which is not empty, with one more member; `name`, which needs no escapes, comes after all others.
+    pub(crate) fn with_last(mut self, name: &str, value: &Self) -> Self {
+        self.0.pop();
+        for part in [",\"", name, "\":", &value.0, "}"] {
+            self.0.push_str(part);
+        }
+        self
     }
 
     /// The text, without a copy.

@@ -176,10 +176,10 @@ pub struct Inputs<'a> {
     pub candidates: Option<&'a [Candidate]>,
 }
 
-/// The wire form of [`Inputs`], its members in order.
+/// The wire form of [`Inputs`] without the last member, the signals.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct InputsBody<'a> {
+struct InputsHead<'a> {
     bundle_hash: &'a BundleHash,
     #[serde(skip_serializing_if = "Option::is_none")]
     candidates: Option<&'a [Candidate]>,
@@ -187,7 +187,6 @@ struct InputsBody<'a> {
     policy_version: &'a PolicyVersion,
     principal: &'a EntityUid,
     resource: &'a EntityUid,
-    signals: &'a Signals,
 }
 
 impl Inputs<'_> {
@@ -196,23 +195,33 @@ impl Inputs<'_> {
     /// # Errors
     /// [`CanonicalError`] if a signal has no canonical form; one that was typed has.
     pub fn to_canonical(&self) -> Result<Canonical, CanonicalError> {
-        to_canonical(&InputsBody {
+        self.with(&to_canonical(self.signals)?)
+    }
+
+    /// The canonical bytes of the inputs, those of the signals being there already.
+    fn with(&self, signals: &Canonical) -> Result<Canonical, CanonicalError> {
+        let head = to_canonical(&InputsHead {
             bundle_hash: self.bundle_hash,
             candidates: self.candidates,
             policy_id: self.policy_id,
             policy_version: self.policy_version,
             principal: self.principal,
             resource: self.resource,
-            signals: self.signals,
-        })
+        })?;
+        Ok(head.with_last(SIGNALS, signals))
     }
 }
+
+/// The last member of inputs and of full openings.
+const SIGNALS: &str = "signals";
 
 /// What [`commit`] makes of inputs.
 #[derive(Clone, Debug)]
 pub struct Committed {
     /// The canonical bytes of the inputs.
     pub inputs: Canonical,
+    /// Those of the signals among them.
+    signals: Canonical,
     /// What the keys of all fields are derived from; goes into the opening and nowhere else.
     pub secret: Secret,
     /// Commits to all signals.
@@ -248,7 +257,8 @@ pub fn commit(key: &TenantKey, inputs: &Inputs<'_>) -> Result<Committed, CommitE
     if let Some(candidates) = inputs.candidates {
         check_candidates(candidates)?;
     }
-    let canonical = inputs.to_canonical()?;
+    let signals = to_canonical(inputs.signals)?;
+    let canonical = inputs.with(&signals)?;
     let secret = Secret::derive(key, &canonical);
     let mut committer = Committer::new(&secret);
     let signals_root = committer.signals_root(inputs.signals.iter().map(|(name, value)| (&**name, value)))?;
@@ -265,7 +275,7 @@ pub fn commit(key: &TenantKey, inputs: &Inputs<'_>) -> Result<Committed, CommitE
         &signals_root,
         candidates_root.as_ref(),
     );
-    Ok(Committed { inputs: canonical, secret, signals_root, candidates_root, fingerprint })
+    Ok(Committed { inputs: canonical, signals, secret, signals_root, candidates_root, fingerprint })
 }
 
 fn check_candidates(candidates: &[Candidate]) -> Result<(), CommitError> {

@@ -25,7 +25,7 @@ use crate::runtime::{Inner, Runtime};
 use crate::span::Spanned as _;
 use crate::vitals::REDECISIONS;
 use chancery_core::b64;
-use chancery_core::commitment::{Committed, Opening};
+use chancery_core::commitment::Committed;
 use chancery_core::digest::{Digest, Fingerprint, RecordId, sha256};
 use chancery_core::dsse::{self, Envelope, Signature};
 use chancery_core::ids::ExecutionId;
@@ -36,7 +36,6 @@ use chancery_core::time::Timestamp;
 use chancery_policy::{CandidateVerdicts, Evaluation};
 use chancery_store::{Appended, Body, DecisionRecord, NewDecision, NewEntry, Rejected, SubmitError, Ticket};
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// How often a decision is made again when the bundle in force changes under it.
 pub const TRIES_MAX: u32 = 5;
@@ -373,7 +372,7 @@ impl Inner {
         now: Timestamp,
         chance: &Chance,
     ) -> Result<Prepared, ExecuteError> {
-        let Typed { request, loaded, principal, resource, signals, candidates: typed_candidates } = typed;
+        let Typed { request, loaded, principal, resource, candidates: typed_candidates, .. } = typed;
         let predicate = Decision {
             candidates: candidates(evaluation.candidates, committed),
             decision: evaluation.decision,
@@ -410,11 +409,11 @@ impl Inner {
             sig: b64::Bytes(self.runtime_key.sign(&message)?),
         };
 
-        let opening = Opening::full_canonical(&committed.secret, &signals, typed_candidates.as_deref())
+        let opening = committed
+            .opening(typed_candidates.as_deref())
             .map_err(|error| ExecuteError::Commitment(Box::new(error)))?;
-        let opening = Zeroizing::new(opening.into_bytes());
         let (salt, nonce) = split(chance);
-        let sealed = self.opening_key.seal(&record_id, &opening, false, salt, nonce)?;
+        let sealed = self.opening_key.seal(&record_id, opening.into_bytes(), false, salt, nonce)?;
 
         let Decision { decision, execution_id, execution_state, labels, policy, principal, resource, .. } =
             statement.predicate;

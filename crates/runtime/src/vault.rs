@@ -12,7 +12,7 @@
 //! A sealed opening belongs to one record of one tenant: moved to another row it does not open. AES-256-GCM is
 //! NIST SP 800-38D; a data key seals once, so its nonce could never repeat anyway.
 
-use aes_gcm::aead::{Aead, Payload};
+use aes_gcm::aead::{Aead, AeadInOut, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit};
 use chancery_core::digest::{Digest, HmacKey, RecordId, hmac_sha256};
 use chancery_core::ids::TenantId;
@@ -162,24 +162,24 @@ impl OpeningKey {
         Self { key, tenant }
     }
 
-    /// Seals `opening`, the JCS form of an opening, for one record. `salt` and `nonce` are fresh random bytes.
+    /// Seals `opening`, the JCS form of an opening, for one record. `salt` and `nonce` are fresh random bytes. It is
+    /// encrypted where it stands, so that no copy is left to be wiped.
     ///
     /// # Errors
     /// [`VaultError::Seal`] beyond 64 GiB.
     pub fn seal(
         &self,
         record: &RecordId,
-        opening: &[u8],
+        mut opening: Vec<u8>,
         partial: bool,
         salt: [u8; 32],
         nonce: [u8; 12],
     ) -> Result<EncryptedOpening, VaultError> {
         let aad = self.aad(record);
-        let ciphertext = self
-            .cipher(&salt)
-            .encrypt(&nonce.into(), Payload { msg: opening, aad: &aad })
+        self.cipher(&salt)
+            .encrypt_in_place(&nonce.into(), &aad, &mut opening)
             .map_err(|_| VaultError::Seal)?;
-        Ok(EncryptedOpening { salt, nonce, ciphertext, partial })
+        Ok(EncryptedOpening { salt, nonce, ciphertext: opening, partial })
     }
 
     /// Opens what [`OpeningKey::seal`] sealed for the same record.
@@ -276,8 +276,9 @@ mod tests {
     fn an_opening_opens_for_its_record_and_tenant_alone() {
         let record = RecordId::from_bytes([3; 32]);
         let key = OpeningKey::new(tenant("acme"), Zeroizing::new([5; 32]));
-        let sealed = key.seal(&record, b"{}", false, [6; 32], [2; 12]).unwrap();
+        let sealed = key.seal(&record, b"{}".to_vec(), false, [6; 32], [2; 12]).unwrap();
         assert_eq!(key.open(&record, &sealed).unwrap().as_slice(), b"{}");
+        assert_eq!(sealed.ciphertext.len(), 2 + 16, "the text and the tag");
         let refused = |key: &OpeningKey, record: [u8; 32], sealed: &EncryptedOpening| {
             key.open(&RecordId::from_bytes(record), sealed).unwrap_err()
         };

@@ -14,7 +14,8 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::{
-    CANDIDATES_MAX, Candidate, Commitment, Committer, FieldKey, Secret, candidates_hasher, signals_hasher,
+    CANDIDATES_MAX, Candidate, Commitment, Committed, Committer, FieldKey, SIGNALS, Secret,
+    candidates_hasher, signals_hasher,
 };
 use crate::canonical::{Canonical, CanonicalError, to_canonical};
 use crate::digest::{CandidatesRoot, ParseHashError, SignalsRoot};
@@ -143,13 +144,28 @@ pub enum OpeningError {
     Json(#[from] Fault),
 }
 
-/// A full opening, borrowed.
+/// A full opening, borrowed, without the last member, the signals.
 #[derive(Serialize)]
-struct FullBody<'a> {
+struct FullHead<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     candidates: Option<&'a [Candidate]>,
     secret: &'a Secret,
-    signals: &'a Signals,
+}
+
+impl FullHead<'_> {
+    fn with(&self, signals: &Canonical) -> Result<Canonical, CanonicalError> {
+        Ok(to_canonical(self)?.with_last(SIGNALS, signals))
+    }
+}
+
+impl Committed {
+    /// The canonical bytes of the full opening, of the signals that were committed to and the candidates beside them.
+    ///
+    /// # Errors
+    /// [`CanonicalError`] if a signal of a candidate has no canonical form; one that was typed has.
+    pub fn opening(&self, candidates: Option<&[Candidate]>) -> Result<Canonical, CanonicalError> {
+        FullHead { candidates, secret: &self.secret }.with(&self.signals)
+    }
 }
 
 impl Opening {
@@ -162,7 +178,7 @@ impl Opening {
         signals: &Signals,
         candidates: Option<&[Candidate]>,
     ) -> Result<Canonical, CanonicalError> {
-        to_canonical(&FullBody { candidates, secret, signals })
+        FullHead { candidates, secret }.with(&to_canonical(signals)?)
     }
 
     /// The full opening.

@@ -341,6 +341,9 @@ proptest! {
         let head = head();
         let committed = commit(&TenantKey::from_bytes([2; 32]), &head.inputs(&signals, Some(&candidates))).unwrap();
         let full = Opening::full(&committed.secret, &signals, Some(&candidates)).unwrap();
+        prop_assert_eq!(&committed.opening(Some(&candidates)).unwrap(), &to_canonical(&full).unwrap());
+        let alone = Opening::full(&committed.secret, &signals, None).unwrap();
+        prop_assert_eq!(&committed.opening(None).unwrap(), &to_canonical(&alone).unwrap());
         let roots = (committed.signals_root, committed.candidates_root);
         prop_assert_eq!(full.roots().unwrap(), roots);
         let partial = full.redact(&hidden).unwrap();

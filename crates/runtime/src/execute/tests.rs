@@ -2,6 +2,7 @@ use super::*;
 use crate::failure::{Cause, Failure};
 use crate::testing::{POLICY, TestLog, block_on, caller, request};
 use chancery_core::canonical::to_canonical;
+use chancery_core::commitment::Opening;
 use chancery_core::statement::ErrorCode;
 
 fn execute(runtime: &Runtime, body: &[u8]) -> Result<Answer, ExecuteError> {
