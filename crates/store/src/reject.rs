@@ -62,9 +62,12 @@ pub enum Rejected {
         /// What is wrong with it.
         standing: Standing,
     },
-    /// A record without a signature.
-    #[error("the record has no signature")]
-    Unsigned,
+    /// A record other than a keyring version has one signature (formats §4).
+    #[error("the record has {got} signatures instead of one")]
+    Signatures {
+        /// How many it has.
+        got: usize,
+    },
     /// The log has no keyring yet, so nothing but one can be logged.
     #[error("the log has no keyring yet")]
     NoKeyring,

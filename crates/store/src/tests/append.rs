@@ -130,9 +130,12 @@ fn records_that_a_verifier_would_refuse_are_rejected(fixture: Fixture) {
     let validity = rejected(store.submit_blocking(entry));
     assert!(matches!(validity, Rejected::Key { standing: Standing::Validity, .. }), "{validity:?}");
 
-    let mut entry = fixture.decision("c-1", "a");
-    entry.signatures.clear();
-    assert!(matches!(rejected(store.submit_blocking(entry)), Rejected::Unsigned));
+    for got in [0, 2] {
+        let mut entry = fixture.decision("c-1", "a");
+        entry.signatures = vec![entry.signatures[0].clone(); got];
+        let rejected = rejected(store.submit_blocking(entry));
+        assert!(matches!(rejected, Rejected::Signatures { got: found } if found == got), "{rejected:?}");
+    }
 
     let mut entry = fixture.decision("c-1", "a");
     entry.claimed_at = at(100);

@@ -46,10 +46,10 @@ impl From<StoreError> for Refusal {
 
 /// Key and clock of a record that would get `index`: the same for every kind but a keyring.
 pub(super) fn admit_signer(state: &State, entry: &NewEntry, index: u64) -> Result<(), Rejected> {
-    let (Some(role), Some(signer)) = (entry.role(), entry.signer()) else {
+    let (Some(role), Some(signer), [_]) = (entry.role(), entry.signer(), entry.signatures.as_slice()) else {
         return match &entry.body {
             Body::Keyring(_) => Ok(()),
-            _ => Err(Rejected::Unsigned),
+            _ => Err(Rejected::Signatures { got: entry.signatures.len() }),
         };
     };
     let keyring = state.keyring.as_ref().ok_or(Rejected::NoKeyring)?;
