@@ -36,9 +36,7 @@ impl Check<'_> {
                 return Ok(());
             }
         };
-        let opening = json::parse(&plain, Limits::EVIDENCE_LINE)
-            .map_err(Into::into)
-            .and_then(Opening::parse);
+        let opening = json::parse(&plain, Limits::EVIDENCE_LINE).map_err(Into::into).and_then(Opening::parse);
         match opening.and_then(|opening| opening.roots()) {
             Ok(roots) if roots == (decision.signals_root, candidates_root) => report.openings += 1,
             Ok(_) => report.problem(entry.index, "the opening does not lead to the committed roots"),
