@@ -246,11 +246,17 @@ impl PostgresUrl {
         let timeout_ms = patience.lock_ms;
         let mut connection = Postgres::from(connection);
         // Tenant ids have no character that means something in SQL.
-        let read_only = if purpose == Purpose::Read { "on" } else { "off" };
+        // Who reads has each statement planned for the tables as they are: a plan that was made while they were empty, and
+        // kept, may take any index. The writer's few statements are such that there is one plan.
+        let (read_only, plans) = match purpose {
+            Purpose::Read => ("on", "force_custom_plan"),
+            _ => ("off", "auto"),
+        };
         connection
             .batch_execute(&format!(
                 "SET chancery.tenant = '{tenant}'; SET lock_timeout = {timeout_ms}; SET TIME ZONE 'UTC'; \
-                 SET default_transaction_read_only = {read_only}; SET standard_conforming_strings = on"
+                 SET default_transaction_read_only = {read_only}; SET standard_conforming_strings = on; \
+                 SET plan_cache_mode = {plans}"
             ))
             .map_err(|error| StoreError::database("set up the connection", error))?;
         if purpose != Purpose::Read {

@@ -11,4 +11,4 @@ mod plans;
 mod postgres;
 mod reading;
 mod schema;
-mod support;
+pub(crate) mod support;

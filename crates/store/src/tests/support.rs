@@ -19,43 +19,43 @@ use crate::{
     PostgresUrl, Settings, Step, Store, StoreError, StoredBundle,
 };
 
-pub(super) const START: &str = "2026-03-01T12:00:00.000000Z";
+pub(crate) const START: &str = "2026-03-01T12:00:00.000000Z";
 
-pub(super) fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     START.parse::<Timestamp>().unwrap().checked_add_ms(seconds * 1_000).unwrap()
 }
 
 /// One microsecond later each time it is read.
-pub(super) fn clock() -> Clock {
+pub(crate) fn clock() -> Clock {
     let micros = AtomicI64::new(at(0).unix_micros());
     Arc::new(move || Timestamp::from_unix_micros(micros.fetch_add(1, Ordering::Relaxed)).unwrap())
 }
 
-pub(super) fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options::new(clock())
 }
 
 /// Whose key is which; `anna` has two.
-pub(super) const APPROVERS: [(&str, u8); 3] = [("anna", 10), ("bert", 11), ("anna", 12)];
+pub(crate) const APPROVERS: [(&str, u8); 3] = [("anna", 10), ("bert", 11), ("anna", 12)];
 
 /// An approver's key, by its number.
-pub(super) fn approver(number: u8) -> SigningKey {
+pub(crate) fn approver(number: u8) -> SigningKey {
     SigningKey::generate_ed25519([number; 32])
 }
 
 /// What has become of a log: its keys and where it is.
-pub(super) struct Fixture {
-    pub(super) folder: TempDir,
+pub(crate) struct Fixture {
+    pub(crate) folder: TempDir,
     /// A database on a server, in place of a file in the folder.
-    pub(super) url: Option<String>,
-    pub(super) root: SigningKey,
-    pub(super) runtime: SigningKey,
-    pub(super) policy: SigningKey,
-    pub(super) other: SigningKey,
+    pub(crate) url: Option<String>,
+    pub(crate) root: SigningKey,
+    pub(crate) runtime: SigningKey,
+    pub(crate) policy: SigningKey,
+    pub(crate) other: SigningKey,
 }
 
 impl Fixture {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
             url: None,
@@ -67,20 +67,20 @@ impl Fixture {
     }
 
     /// In a new database of a real PostgreSQL; none where there is none.
-    pub(super) fn on_postgres() -> Option<Self> {
+    pub(crate) fn on_postgres() -> Option<Self> {
         let url = chancery_tests::postgres::database()?;
         Some(Self { url: Some(url), ..Self::new() })
     }
 
-    pub(super) fn postgres_url(&self) -> Option<PostgresUrl> {
+    pub(crate) fn postgres_url(&self) -> Option<PostgresUrl> {
         self.url.as_ref().map(|url| url.parse().unwrap())
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("log.db")
     }
 
-    pub(super) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings {
             tenant: "acme".parse().unwrap(),
             log_origin: "log.example/acme".to_owned(),
@@ -89,38 +89,38 @@ impl Fixture {
     }
 
     /// A new log without entries.
-    pub(super) fn create(&self) -> Store {
+    pub(crate) fn create(&self) -> Store {
         match self.postgres_url() {
             Some(url) => Store::create_postgres(&url, &self.settings(), options()).unwrap(),
             None => Store::create(&self.path(), &self.settings(), options()).unwrap(),
         }
     }
 
-    pub(super) fn open(&self) -> Store {
+    pub(crate) fn open(&self) -> Store {
         self.try_open(options()).unwrap()
     }
 
-    pub(super) fn try_open(&self, options: Options) -> Result<Store, StoreError> {
+    pub(crate) fn try_open(&self, options: Options) -> Result<Store, StoreError> {
         match self.postgres_url() {
             Some(url) => Store::open_postgres(&url, &self.settings().tenant, options),
             None => Store::open(&self.path(), options),
         }
     }
 
-    pub(super) fn open_with(&self, hook: impl Fn(Step) -> OnStep + Send + Sync + 'static) -> Store {
+    pub(crate) fn open_with(&self, hook: impl Fn(Step) -> OnStep + Send + Sync + 'static) -> Store {
         let mut options = options();
         options.hook = Some(Arc::new(hook));
         self.try_open(options).unwrap()
     }
 
     /// A log with a keyring at index 0 and version 1.0.0 of the policy in force since index 1.
-    pub(super) fn begun(&self) -> Store {
+    pub(crate) fn begun(&self) -> Store {
         let store = self.create();
         self.begin(&store);
         store
     }
 
-    pub(super) fn begin(&self, store: &Store) {
+    pub(crate) fn begin(&self, store: &Store) {
         assert_eq!(store.submit_blocking(self.keyring(1, None)).unwrap().index(), 0);
         for version in ["1.0.0", "1.1.0"] {
             assert!(store.publish_bundle(bundle(version), at(0)).unwrap());
@@ -129,7 +129,7 @@ impl Fixture {
         assert_eq!(store.submit_blocking(activation).unwrap().index(), 1);
     }
 
-    pub(super) fn keyring(&self, version: u64, previous: Option<RecordId>) -> NewEntry {
+    pub(crate) fn keyring(&self, version: u64, previous: Option<RecordId>) -> NewEntry {
         let entry = |key: &SigningKey, role: &str| KeyEntry {
             key: key.public_key().clone(),
             revoked: None,
@@ -170,7 +170,7 @@ impl Fixture {
         }
     }
 
-    pub(super) fn activation(&self, version: &str, previous: Option<&str>) -> NewEntry {
+    pub(crate) fn activation(&self, version: &str, previous: Option<&str>) -> NewEntry {
         let body = NewActivation {
             policy_id: "claims".parse().unwrap(),
             policy_version: version.parse().unwrap(),
@@ -188,11 +188,11 @@ impl Fixture {
     }
 
     /// A decision under version 1.0.0, its fingerprint that of `inputs`.
-    pub(super) fn decision(&self, id: &str, inputs: &str) -> NewEntry {
+    pub(crate) fn decision(&self, id: &str, inputs: &str) -> NewEntry {
         self.decision_by(id, inputs, |_| ())
     }
 
-    pub(super) fn decision_by(
+    pub(crate) fn decision_by(
         &self,
         id: &str,
         inputs: &str,
@@ -223,12 +223,12 @@ impl Fixture {
     }
 }
 
-pub(super) fn fingerprint(inputs: &str) -> Fingerprint {
+pub(crate) fn fingerprint(inputs: &str) -> Fingerprint {
     Fingerprint::from_bytes(sha256(inputs.as_bytes()))
 }
 
 /// A record whose payload is a JSON object with `text` in it. The store does not look at the signature.
-pub(super) fn record(key: &SigningKey, text: &str, claimed_at: Timestamp, body: Body) -> NewEntry {
+pub(crate) fn record(key: &SigningKey, text: &str, claimed_at: Timestamp, body: Body) -> NewEntry {
     let text = serde_json::to_string(text).unwrap();
     let payload =
         format!(r#"{{"predicate":{{"runtime":{{"binary":"b1","version":"0.1.0"}}}},"text":{text}}}"#)
@@ -243,7 +243,7 @@ pub(super) fn record(key: &SigningKey, text: &str, claimed_at: Timestamp, body: 
     }
 }
 
-pub(super) fn bundle(version: &str) -> StoredBundle {
+pub(crate) fn bundle(version: &str) -> StoredBundle {
     let sum = format!("sum of {version}\n").into_bytes();
     StoredBundle {
         policy_id: "claims".parse().unwrap(),
@@ -257,7 +257,7 @@ pub(super) fn bundle(version: &str) -> StoredBundle {
 
 /// Holds the writer at the beginning of a batch until it is let go, so that a test says what is in the next one.
 #[derive(Clone, Default)]
-pub(super) struct Hold {
+pub(crate) struct Hold {
     held: Arc<(Mutex<Held>, Condvar)>,
 }
 
@@ -269,7 +269,7 @@ struct Held {
 
 impl Hold {
     /// Called in the hook.
-    pub(super) fn pass(&self, step: Step) {
+    pub(crate) fn pass(&self, step: Step) {
         if step != Step::Taken {
             return;
         }
@@ -283,16 +283,16 @@ impl Hold {
         held.waiting = false;
     }
 
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.held.0.lock().unwrap().closed = true;
     }
 
-    pub(super) fn wait_until_held(&self) {
+    pub(crate) fn wait_until_held(&self) {
         let (held, changed) = &*self.held;
         drop(changed.wait_while(held.lock().unwrap(), |held| !held.waiting).unwrap());
     }
 
-    pub(super) fn open(&self) {
+    pub(crate) fn open(&self) {
         let (held, changed) = &*self.held;
         held.lock().unwrap().closed = false;
         changed.notify_all();
@@ -314,10 +314,10 @@ macro_rules! on_each_database {
         }
     };
 }
-pub(super) use on_each_database;
+pub(crate) use on_each_database;
 
 /// Runs SQL as an auditor with the system's tools would, on a connection of its own.
-pub(super) fn sql(path: &Path, sql: &str) -> Result<(), String> {
+pub(crate) fn sql(path: &Path, sql: &str) -> Result<(), String> {
     use diesel::Connection as _;
     use diesel::connection::SimpleConnection as _;
     let mut connection = diesel::SqliteConnection::establish(path.to_str().unwrap()).unwrap();
@@ -325,7 +325,7 @@ pub(super) fn sql(path: &Path, sql: &str) -> Result<(), String> {
 }
 
 /// Checks everything that has to hold in any log: entries without gaps, and a tree that is core's.
-pub(super) fn check_log(store: &Store) -> u64 {
+pub(crate) fn check_log(store: &Store) -> u64 {
     use chancery_core::log::chain_next;
     let snapshot = store.snapshot().unwrap();
     let head = snapshot.head();
@@ -351,7 +351,7 @@ pub(super) fn check_log(store: &Store) -> u64 {
 }
 
 /// A bundle of a megabyte.
-pub(super) fn large_bundle() -> StoredBundle {
+pub(crate) fn large_bundle() -> StoredBundle {
     let mut large = bundle("2.0.0");
     large.files.insert("large.cedar".to_owned(), vec![b' '; 1_000_000]);
     large
