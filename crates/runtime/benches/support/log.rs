@@ -60,7 +60,7 @@ pub(crate) fn create_with(folder: &Path, database: Location, bundle: BTreeMap<St
         keys: ServerKeys::load(&home, PASSWORD).unwrap(),
         home,
         database,
-        tenant: None,
+        tenant: Some("acme".parse().unwrap()),
         environment: None,
         binary,
         build: None,
