@@ -27,7 +27,7 @@ pub const MAX_INTEGER: i64 = 9_007_199_254_740_991;
 /// Bytes that there is room for at first: more than most records, their inputs and openings have.
 const ROOM: usize = 2048;
 
-/// The canonical JSON of some value. Only [`to_canonical`] makes one, or two of them are put together.
+/// The canonical JSON of some value. Only [`to_canonical`] makes one, or it is put together from others.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct Canonical(String);
 
@@ -48,6 +48,11 @@ impl Canonical {
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.0.into_bytes()
+    }
+
+    /// The text of `parts`, which is canonical as a whole. It does not grow: it has room for all of them at first.
+    pub(crate) fn of_parts(parts: &[&str]) -> Self {
+        Self(parts.concat())
     }
 
     /// An object, which is not empty, with one more member; `name`, which needs no escapes, comes after all others.

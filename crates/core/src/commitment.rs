@@ -208,14 +208,12 @@ impl Inputs<'_> {
             principal: self.principal,
             resource: self.resource,
         })?;
-        Ok(head.with_last(SIGNALS, signals))
+        Ok(head.with_last("signals", signals))
     }
 }
 
-/// The last member of inputs and of full openings.
-const SIGNALS: &str = "signals";
-
-/// What [`commit`] makes of inputs.
+/// What [`commit`] makes of inputs. The secret is wiped when it is dropped; the inputs are not, as the request that they
+/// came in is not.
 #[derive(Clone, Debug)]
 pub struct Committed {
     /// The canonical bytes of the inputs.

@@ -36,6 +36,7 @@ use chancery_core::time::Timestamp;
 use chancery_policy::{CandidateVerdicts, Evaluation};
 use chancery_store::{Appended, Body, DecisionRecord, NewDecision, NewEntry, Rejected, SubmitError, Ticket};
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// How often a decision is made again when the bundle in force changes under it.
 pub const TRIES_MAX: u32 = 5;
@@ -412,8 +413,9 @@ impl Inner {
         let opening = committed
             .opening(typed_candidates.as_deref())
             .map_err(|error| ExecuteError::Commitment(Box::new(error)))?;
+        let opening = Zeroizing::new(opening.into_bytes());
         let (salt, nonce) = split(chance);
-        let sealed = self.opening_key.seal(&record_id, opening.into_bytes(), false, salt, nonce)?;
+        let sealed = self.opening_key.seal(&record_id, opening, false, salt, nonce)?;
 
         let Decision { decision, execution_id, execution_state, labels, policy, principal, resource, .. } =
             statement.predicate;

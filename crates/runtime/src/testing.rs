@@ -435,7 +435,8 @@ pub(crate) fn erase(runtime: &Runtime, log: &TestLog, execution_id: &str, names:
         let value = chancery_core::json::parse(&plain, chancery_core::json::Limits::EVIDENCE_LINE).unwrap();
         let opening = chancery_core::commitment::Opening::parse(value).unwrap().redact(&names).unwrap();
         let left = chancery_core::canonical::to_canonical(&opening).unwrap();
-        runtime.inner.opening_key.seal(&found.record_id, left.into_bytes(), true, [3; 32], [4; 12]).unwrap()
+        let left = zeroize::Zeroizing::new(left.into_bytes());
+        runtime.inner.opening_key.seal(&found.record_id, left, true, [3; 32], [4; 12]).unwrap()
     });
     let statement = found.statement;
     let executions = [(&statement.execution_id, &statement.execution_fingerprint)];

@@ -17,7 +17,7 @@ use aes_gcm::{Aes256Gcm, KeyInit};
 use chancery_core::digest::{Digest, HmacKey, RecordId, hmac_sha256};
 use chancery_core::ids::TenantId;
 use chancery_store::EncryptedOpening;
-use std::fmt;
+use std::{fmt, mem};
 use zeroize::Zeroizing;
 
 const WRAPPED_VERSION: u8 = 1;
@@ -163,23 +163,23 @@ impl OpeningKey {
     }
 
     /// Seals `opening`, the JCS form of an opening, for one record. `salt` and `nonce` are fresh random bytes. It is
-    /// encrypted where it stands, so that no copy is left to be wiped.
+    /// encrypted where it stands, and wiped where that fails: it is not left in memory that is free.
     ///
     /// # Errors
     /// [`VaultError::Seal`] beyond 64 GiB.
     pub fn seal(
         &self,
         record: &RecordId,
-        mut opening: Vec<u8>,
+        mut opening: Zeroizing<Vec<u8>>,
         partial: bool,
         salt: [u8; 32],
         nonce: [u8; 12],
     ) -> Result<EncryptedOpening, VaultError> {
         let aad = self.aad(record);
         self.cipher(&salt)
-            .encrypt_in_place(&nonce.into(), &aad, &mut opening)
+            .encrypt_in_place(&nonce.into(), &aad, &mut *opening)
             .map_err(|_| VaultError::Seal)?;
-        Ok(EncryptedOpening { salt, nonce, ciphertext: opening, partial })
+        Ok(EncryptedOpening { salt, nonce, ciphertext: mem::take(&mut *opening), partial })
     }
 
     /// Opens what [`OpeningKey::seal`] sealed for the same record.
@@ -276,7 +276,8 @@ mod tests {
     fn an_opening_opens_for_its_record_and_tenant_alone() {
         let record = RecordId::from_bytes([3; 32]);
         let key = OpeningKey::new(tenant("acme"), Zeroizing::new([5; 32]));
-        let sealed = key.seal(&record, b"{}".to_vec(), false, [6; 32], [2; 12]).unwrap();
+        let opening = Zeroizing::new(b"{}".to_vec());
+        let sealed = key.seal(&record, opening, false, [6; 32], [2; 12]).unwrap();
         assert_eq!(key.open(&record, &sealed).unwrap().as_slice(), b"{}");
         assert_eq!(sealed.ciphertext.len(), 2 + 16, "the text and the tag");
         let refused = |key: &OpeningKey, record: [u8; 32], sealed: &EncryptedOpening| {

@@ -14,11 +14,11 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::{
-    CANDIDATES_MAX, Candidate, Commitment, Committed, Committer, FieldKey, SIGNALS, Secret,
-    candidates_hasher, signals_hasher,
+    CANDIDATES_MAX, Candidate, Commitment, Committed, Committer, FieldKey, Secret, candidates_hasher,
+    signals_hasher,
 };
 use crate::canonical::{Canonical, CanonicalError, to_canonical};
-use crate::digest::{CandidatesRoot, ParseHashError, SignalsRoot};
+use crate::digest::{CandidatesRoot, Hex32, ParseHashError, SignalsRoot};
 use crate::json::{Fault, Limits, Object, Value, parse};
 use crate::signal::Signals;
 
@@ -144,18 +144,19 @@ pub enum OpeningError {
     Json(#[from] Fault),
 }
 
-/// A full opening, borrowed, without the last member, the signals.
-#[derive(Serialize)]
-struct FullHead<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    candidates: Option<&'a [Candidate]>,
-    secret: &'a Secret,
-}
-
-impl FullHead<'_> {
-    fn with(&self, signals: &Canonical) -> Result<Canonical, CanonicalError> {
-        Ok(to_canonical(self)?.with_last(SIGNALS, signals))
-    }
+/// The canonical bytes of a full opening. They are put together at once: text that grows leaves what it was behind in
+/// memory that is free, and this has the secret in it.
+fn full(
+    candidates: Option<&[Candidate]>,
+    secret: &Secret,
+    signals: &Canonical,
+) -> Result<Canonical, CanonicalError> {
+    let candidates = candidates.map(to_canonical).transpose()?;
+    let [name, list, comma] =
+        candidates.as_ref().map_or([""; 3], |list| ["\"candidates\":", list.as_str(), ","]);
+    let (secret, signals) = (Hex32::of(&secret.0), signals.as_str());
+    let parts = ["{", name, list, comma, "\"secret\":\"", secret.as_ref(), "\",\"signals\":", signals, "}"];
+    Ok(Canonical::of_parts(&parts))
 }
 
 impl Committed {
@@ -164,7 +165,7 @@ impl Committed {
     /// # Errors
     /// [`CanonicalError`] if a signal of a candidate has no canonical form; one that was typed has.
     pub fn opening(&self, candidates: Option<&[Candidate]>) -> Result<Canonical, CanonicalError> {
-        FullHead { candidates, secret: &self.secret }.with(&self.signals)
+        full(candidates, &self.secret, &self.signals)
     }
 }
 
@@ -178,7 +179,7 @@ impl Opening {
         signals: &Signals,
         candidates: Option<&[Candidate]>,
     ) -> Result<Canonical, CanonicalError> {
-        FullHead { candidates, secret }.with(&to_canonical(signals)?)
+        full(candidates, secret, &to_canonical(signals)?)
     }
 
     /// The full opening.

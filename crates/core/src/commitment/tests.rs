@@ -275,6 +275,18 @@ fn a_redaction_hides_candidates_that_have_the_signal_and_keeps_no_secret() {
 }
 
 #[test]
+fn a_full_opening_does_not_grow_while_it_is_written() {
+    let (head, signals) = (head(), long(&[("income", 7)]));
+    let many: Vec<_> =
+        (0..500).map(|at| Candidate { id: at.to_string(), signals: long(&[("price", at)]) }).collect();
+    for candidates in [None, Some(&many[..1]), Some(&many[..])] {
+        let committed = commit(&TenantKey::OPEN, &head.inputs(&signals, candidates)).unwrap();
+        let text = committed.opening(candidates).unwrap().into_string();
+        assert_eq!(text.capacity(), text.len());
+    }
+}
+
+#[test]
 fn secrets_are_not_shown_for_debugging() {
     let digits = "ab".repeat(32);
     let secret: Secret = digits.parse().unwrap();
