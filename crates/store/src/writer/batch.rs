@@ -89,7 +89,7 @@ fn write_within(
 struct Batch<'a> {
     connection: &'a mut Connection,
     /// What is not written yet; for PostgreSQL.
-    bulk: Option<Bulk>,
+    bulk: Bulk,
     settings: &'a Settings,
     options: &'a Options,
     recorded_at: Timestamp,
@@ -166,29 +166,28 @@ impl<'a> Batch<'a> {
         entry: &NewEntry,
         decision: &NewDecision,
     ) -> Result<bool, StoreError> {
-        match (&mut *self.connection, &mut self.bulk) {
-            (Connection::Sqlite(sqlite), _) => {
+        match &mut *self.connection {
+            Connection::Sqlite(sqlite) => {
                 if !single::insert_decision(sqlite, place, entry, decision)? {
                     return Ok(false);
                 }
                 check(self.options, Step::RowInserted)?;
                 single::insert_entry(sqlite, place, entry, decision.opening.as_ref())?;
             }
-            (Connection::Postgres(_), Some(bulk)) if !bulk.is_taken(decision) => {
-                bulk.push(place, entry, decision)?;
+            Connection::Postgres(_) => {
+                if self.bulk.is_taken(decision) {
+                    return Ok(false);
+                }
+                self.bulk.push(place, entry, decision)?;
                 check(self.options, Step::RowInserted)?;
             }
-            (Connection::Postgres(_), _) => return Ok(false),
         }
         Ok(true)
     }
 
     /// Writes what is waiting, so that it can be looked up.
     fn flush(&mut self) -> Result<(), StoreError> {
-        match &mut self.bulk {
-            Some(bulk) => bulk.flush(self.connection, &self.settings.tenant, self.recorded_at_text),
-            None => Ok(()),
-        }
+        self.bulk.flush(self.connection, &self.settings.tenant, self.recorded_at_text)
     }
 
     fn vanished(&self, decision: &NewDecision) -> StoreError {

@@ -58,13 +58,14 @@ pub(super) struct Bulk {
 }
 
 impl Bulk {
-    /// For these entries; looks up which of their execution ids are taken. None for SQLite, where a row is a call.
+    /// For these entries; looks up which of their execution ids are taken. For SQLite, where a row is a call, it stays
+    /// empty.
     pub(super) fn begin(
         connection: &mut Connection,
         tenant: &TenantId,
         entries: &[NewEntry],
-    ) -> Result<Option<Self>, StoreError> {
-        let Connection::Postgres(postgres) = connection else { return Ok(None) };
+    ) -> Result<Self, StoreError> {
+        let Connection::Postgres(postgres) = connection else { return Ok(Self::empty()) };
         let ids = entries.iter().filter_map(|entry| match &entry.body {
             Body::Decision(decision) => Some(decision.execution_id.as_str()),
             _ => None,
@@ -78,7 +79,7 @@ impl Bulk {
             // What comes after an id that is free is taken as well, and asked for by nobody here.
             taken.extend(found.into_iter().flatten());
         }
-        Ok(Some(Self { taken, ..Self::empty() }))
+        Ok(Self { taken, ..Self::empty() })
     }
 
     fn empty() -> Self {
