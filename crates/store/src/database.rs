@@ -71,6 +71,21 @@ impl Connection {
         done
     }
 
+    /// From here to the end of the transaction PostgreSQL plans each statement for the tables as they are.
+    ///
+    /// A statement that has run a few times keeps its plan. Mostly that was made while the tables were empty, where every
+    /// index that begins with the tenant looks as good as the one that fits, and it may read all of the tenant's rows.
+    /// So the log writer's look-ups that several indexes could serve run behind this, and with them those of foreign
+    /// keys. SQLite's plans follow from the schema.
+    pub(crate) fn plan_anew(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(_) => {
+                self.batch("have statements planned anew", "SET LOCAL plan_cache_mode = force_custom_plan")
+            }
+        }
+    }
+
     /// Whether several processes may write.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres(_))

@@ -247,7 +247,8 @@ impl PostgresUrl {
         let mut connection = Postgres::from(connection);
         // Tenant ids have no character that means something in SQL.
         // Who reads has each statement planned for the tables as they are: a plan that was made while they were empty, and
-        // kept, may take any index. The writer's few statements are such that there is one plan.
+        // kept, may take any index. Who writes keeps the plans: what every batch runs is such that there is one plan, and
+        // before the log writer looks up anything else it asks for new ones (`Connection::plan_anew`).
         let (read_only, plans) = match purpose {
             Purpose::Read => ("on", "force_custom_plan"),
             _ => ("off", "auto"),

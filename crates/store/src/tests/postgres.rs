@@ -9,6 +9,7 @@ use diesel::sql_types::{BigInt, Text};
 
 use super::support::{Fixture, bundle, check_log, options};
 use crate::connection::Purpose;
+use crate::database::SqlText;
 use crate::{Appended, Class, OnStep, Options, Rejected, Settings, Step, Store, StoreError, SubmitError};
 
 #[test]
@@ -60,6 +61,40 @@ fn what_one_node_puts_in_force_rules_the_others_decisions() {
     assert_eq!(other.submit_blocking(decision).unwrap().index(), 4);
     let repeat = one.submit_blocking(fixture.decision("e-1", "a")).unwrap();
     assert!(matches!(repeat, Appended::Known(_)), "{repeat:?}");
+}
+
+#[test]
+fn what_a_batch_looks_up_is_planned_for_the_tables_as_they_are() {
+    #[derive(diesel::QueryableByName)]
+    struct Prepared {
+        #[diesel(sql_type = Text)]
+        statement: String,
+        #[diesel(sql_type = BigInt)]
+        kept: i64,
+    }
+    let Some(fixture) = Fixture::on_postgres() else { return };
+    let store = fixture.begun();
+    // Five times are enough for the server to keep a plan.
+    for number in 0..7 {
+        store.submit_blocking(fixture.decision(&format!("e-{number}"), "a")).unwrap();
+        let repeat = store.submit_blocking(fixture.decision("e-0", "a")).unwrap();
+        assert!(matches!(repeat, Appended::Known(_)), "{repeat:?}");
+    }
+    let ask = |sql: &'static str| {
+        let sql = SqlText { sql: sql.to_owned(), values: Vec::new() };
+        store.on_writer(move |connection| Ok(sql.load::<Prepared>(connection).unwrap())).unwrap()
+    };
+    let prepared = ask("SELECT statement, generic_plans AS kept FROM pg_prepared_statements");
+    let kept = |part: &str| {
+        let found = prepared.iter().filter(|it| it.statement.contains(part)).map(|it| it.kept);
+        found.collect::<Vec<_>>()
+    };
+    // The answer to a repeat is found by two of them.
+    assert_eq!(kept(r#""decisions"."execution_id" = $"#), [0, 0]);
+    // What every batch runs goes on as before.
+    assert!(kept("WITH decided AS").iter().sum::<i64>() > 0);
+    let mode = ask("SELECT current_setting('plan_cache_mode') AS statement, 0::bigint AS kept");
+    assert_eq!(mode[0].statement, "auto");
 }
 
 #[test]

@@ -58,6 +58,7 @@ fn write_within(
     let mut batch = Batch {
         connection,
         bulk,
+        plans_anew: false,
         settings,
         options,
         recorded_at,
@@ -90,6 +91,8 @@ struct Batch<'a> {
     connection: &'a mut Connection,
     /// What is not written yet; for PostgreSQL.
     bulk: Bulk,
+    /// Whether statements are planned anew by now.
+    plans_anew: bool,
     settings: &'a Settings,
     options: &'a Options,
     recorded_at: Timestamp,
@@ -106,7 +109,7 @@ impl<'a> Batch<'a> {
         }
         let index = self.state.size();
         admit::admit_signer(&self.state, entry, index)?;
-        self.flush()?;
+        self.ready_to_look_up()?;
         let ends = match &entry.body {
             Body::Override(row) => row.ends.as_deref(),
             _ => None,
@@ -185,9 +188,20 @@ impl<'a> Batch<'a> {
         Ok(true)
     }
 
-    /// Writes what is waiting, so that it can be looked up.
+    /// Writes what is waiting.
     fn flush(&mut self) -> Result<(), StoreError> {
         self.bulk.flush(self.connection, &self.settings.tenant, self.recorded_at_text)
+    }
+
+    /// From here on what is looked up is found, also what was waiting, and by the index that fits. Most batches look up
+    /// nothing.
+    fn ready_to_look_up(&mut self) -> Result<(), StoreError> {
+        self.flush()?;
+        if !self.plans_anew {
+            self.connection.plan_anew()?;
+            self.plans_anew = true;
+        }
+        Ok(())
     }
 
     fn vanished(&self, decision: &NewDecision) -> StoreError {
@@ -196,7 +210,7 @@ impl<'a> Batch<'a> {
 
     /// The answer to a repeat; none when the execution id is new.
     fn known(&mut self, decision: &NewDecision) -> Result<Option<Appended>, Refusal> {
-        self.flush()?;
+        self.ready_to_look_up()?;
         let id = &decision.execution_id;
         let Some((index, recorded)) = admit::recorded(self.connection, &self.settings.tenant, id)? else {
             return Ok(None);
