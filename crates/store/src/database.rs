@@ -161,13 +161,15 @@ const DIALECTS: [[&str; 3]; 7] = [
         "unlikely(d.execution_state = 'blocked')",
         "d.execution_state = 'blocked'",
     ],
-    // One look into each part of the index.
+    // One look into each part of the index. Readers also open files that are not migrated, with longer parts: the bounds
+    // have them read each decision once, and not all of them for each part.
     [
         "HAS_FINGERPRINT(?)",
         "d.log_index IN (WITH RECURSIVE part (n) AS \
          (SELECT 0 UNION ALL SELECT n + 1 FROM part WHERE n < (SELECT size FROM log_head) / 1024) \
          SELECT f.log_index FROM part CROSS JOIN decisions f WHERE f.tenant = (SELECT tenant FROM settings) \
-         AND f.log_index / 1024 = part.n AND f.execution_fingerprint = ?)",
+         AND f.log_index / 1024 = part.n AND f.log_index BETWEEN part.n * 1024 AND part.n * 1024 + 1023 \
+         AND f.execution_fingerprint = ?)",
         "d.execution_fingerprint = ?",
     ],
 ];

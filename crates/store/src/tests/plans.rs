@@ -5,7 +5,7 @@ use diesel::sql_types::Text;
 
 use chancery_core::statement::{ExecutionState, ResolutionStatus};
 
-use super::support::{Fixture, at, fingerprint, on_each_database};
+use super::support::{BEFORE_WRITE_LESS, Fixture, at, fingerprint, on_each_database, options, sql};
 use crate::database::SqlText;
 use crate::read::Reader;
 use crate::{Cursor, DecisionFilter, Order, Store};
@@ -68,9 +68,26 @@ fn lists_that_people_wait_for_are_found_by_an_index() {
         assert_eq!(steps[0], expected, "{steps:?}");
         let scans = steps.iter().filter(|step| step.starts_with("SCAN d") || step.contains("ORDER BY"));
         assert_eq!(scans.count(), 0, "{steps:?}");
-        let by_parts = steps.iter().any(|step| step.contains("decisions_by_fingerprint"));
+        let by_parts = steps.iter().any(|step| {
+            step.starts_with("SEARCH f USING COVERING INDEX decisions_by_fingerprint")
+                && step.contains("(tenant=? AND <expr>=? AND execution_fingerprint=?")
+        });
         assert_eq!(by_parts, filter.fingerprint.is_some(), "{steps:?}");
     }
+}
+
+#[test]
+fn in_a_file_of_the_schema_before_a_fingerprint_takes_one_reading_of_the_decisions() {
+    let fixture = Fixture::new();
+    drop(forty(&fixture));
+    sql(&fixture.path(), BEFORE_WRITE_LESS).unwrap();
+    let store = Store::open_reading(&fixture.path(), &options()).unwrap();
+    let same = DecisionFilter { fingerprint: Some(fingerprint("same")), ..DecisionFilter::default() };
+    let steps = plan(&store, &same, Order::NewestFirst, None);
+    let part = "SEARCH f USING PRIMARY KEY (tenant=? AND log_index>? AND log_index<?)";
+    assert!(steps.iter().any(|step| step == part), "{steps:?}");
+    let found = store.read(|reader| reader.decisions(&same, Order::OldestFirst, None, 10)).unwrap();
+    assert_eq!(found.items.iter().map(|item| item.index).collect::<Vec<_>>(), [2, 12, 22, 32]);
 }
 
 /// The index of open cases is partial: a query has to say so in the index's own words.

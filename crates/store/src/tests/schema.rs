@@ -3,7 +3,7 @@
 use diesel::sql_types::Text;
 use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection};
 
-use super::support::{Fixture, at, check_log, fingerprint, sql};
+use super::support::{BEFORE_WRITE_LESS, Fixture, at, check_log, fingerprint, sql};
 use crate::DecisionFilter;
 use crate::database::Connection;
 
@@ -184,11 +184,9 @@ fn a_file_of_the_schema_before_is_brought_up_to_date() {
     drop(store);
     let schema = "SELECT name || ' ' || coalesce(sql, '') AS name FROM sqlite_schema ORDER BY name";
     let newest = names(&fixture, schema);
-    let down = include_str!("../../../../migrations/sqlite/2026-11-21-150000_write_less/down.sql");
-    sql(&fixture.path(), down).unwrap();
+    sql(&fixture.path(), BEFORE_WRITE_LESS).unwrap();
     let before = names(&fixture, schema);
     assert!(!before.iter().any(|text| text.contains("DEFERRED")), "{before:?}");
-    sql(&fixture.path(), "DELETE FROM __diesel_schema_migrations WHERE version = '20261121150000'").unwrap();
     let store = fixture.open();
     assert_eq!(names(&fixture, schema), newest);
     assert_eq!(newest.iter().filter(|text| text.contains("DEFERRABLE INITIALLY DEFERRED")).count(), 3);

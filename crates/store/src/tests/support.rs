@@ -324,6 +324,12 @@ pub(crate) fn sql(path: &Path, sql: &str) -> Result<(), String> {
     connection.batch_execute(sql).map_err(|error| error.to_string())
 }
 
+/// SQL that takes a file back to the schema before decisions were written with less.
+pub(crate) const BEFORE_WRITE_LESS: &str = concat!(
+    include_str!("../../../../migrations/sqlite/2026-11-21-150000_write_less/down.sql"),
+    "DELETE FROM __diesel_schema_migrations WHERE version = '20261121150000';"
+);
+
 /// Checks everything that has to hold in any log: entries without gaps, and a tree that is core's.
 pub(crate) fn check_log(store: &Store) -> u64 {
     use chancery_core::log::chain_next;
