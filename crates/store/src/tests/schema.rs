@@ -1,5 +1,6 @@
 //! What the database itself refuses, whoever asks.
 
+use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::Text;
 use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection};
 
@@ -149,24 +150,39 @@ fn what_is_refused_takes_its_transaction_with_it() {
     begun.submit_blocking(fixture.decision("c-1", "a")).unwrap();
     drop(begun);
     let path = fixture.path();
+    // Not `sql`, whose connection goes with the first error and takes the transaction along, whatever was said.
+    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    let mut run = |sql: &str| connection.batch_execute(sql).map_err(|error| error.to_string());
+    run("PRAGMA foreign_keys=ON").unwrap();
     let count = "SELECT CAST(count(*) AS TEXT) AS name FROM checkpoints";
     let hash = "0".repeat(64);
-    let first = format!("INSERT INTO checkpoints VALUES ('acme', 1, '{hash}', x'00', 't')");
-    let entry = "log_index, kind, record_id, leaf_hash, claimed_at, recorded_at, keyid, signature, payload";
+    let begin = format!("BEGIN; INSERT INTO checkpoints VALUES ('acme', 1, '{hash}', x'00', 't')");
     for (refused, why) in [
-        (format!("INSERT INTO log_entries SELECT tenant, {entry} FROM log_entries"), "beyond the head"),
-        (format!("INSERT INTO log_entries SELECT 'other', {entry} FROM log_entries"), "FOREIGN KEY"),
-        ("INSERT OR REPLACE INTO openings SELECT * FROM openings".to_owned(), "has this key"),
-        (
-            "INSERT INTO openings SELECT tenant, 9, salt, nonce, ciphertext, partial FROM openings"
-                .to_owned(),
-            "FOREIGN KEY",
-        ),
+        ("INSERT INTO log_entries SELECT * FROM log_entries", "beyond the head"),
+        ("INSERT OR REPLACE INTO openings SELECT * FROM openings", "has this key"),
     ] {
-        let said =
-            sql(&path, &format!("PRAGMA foreign_keys=ON; BEGIN; {first}; {refused}; COMMIT")).unwrap_err();
+        run(&begin).unwrap();
+        let said = run(refused).unwrap_err();
         assert!(said.contains(why), "{refused}: {said}");
+        let said = run("COMMIT").unwrap_err();
+        assert!(said.contains("no transaction is active"), "{refused}: {said}");
         assert_eq!(names(&fixture, count), ["0"], "{refused}");
+    }
+    // What a foreign key asks for may come until the commit.
+    for orphan in [
+        "INSERT INTO log_entries SELECT 'other', log_index, kind, record_id, leaf_hash, claimed_at, recorded_at, \
+         keyid, signature, payload FROM log_entries",
+        "INSERT INTO decisions SELECT 'other', log_index, execution_id, execution_fingerprint, policy_id, \
+         policy_version, bundle_hash, outcome, execution_state, executed_at, principal, resource, signals_root, \
+         build_identity, labels FROM decisions",
+        "INSERT INTO openings SELECT tenant, 9, salt, nonce, ciphertext, partial FROM openings",
+    ] {
+        run(&begin).unwrap();
+        run(orphan).unwrap();
+        let said = run("COMMIT").unwrap_err();
+        assert!(said.contains("FOREIGN KEY"), "{orphan}: {said}");
+        run("ROLLBACK").unwrap();
+        assert_eq!(names(&fixture, count), ["0"], "{orphan}");
     }
     // CHECKs hold for everybody but the program, which has types.
     let short = format!(
