@@ -98,6 +98,18 @@ fn a_damaged_page_is_found() {
     );
 }
 
+/// The writer's connection does not ask the CHECKs; whoever looks for damage does.
+#[test]
+fn a_row_that_breaks_a_check_is_found() {
+    let fixture = Fixture::new();
+    drop(fixture.begun());
+    let row = "INSERT INTO log_entries SELECT tenant, 2, 10, record_id, leaf_hash, claimed_at, recorded_at, keyid, \
+               signature, payload FROM log_entries WHERE log_index = 1";
+    assert!(sql(&fixture.path(), row).unwrap_err().contains("CHECK"));
+    sql(&fixture.path(), &format!("PRAGMA ignore_check_constraints=ON; {row}")).unwrap();
+    assert_only(&fixture, Grade::Broken, &["CHECK constraint failed in log_entries"]);
+}
+
 #[test]
 fn a_good_database_on_a_server_has_no_faults() {
     let Some(fixture) = Fixture::on_postgres() else { return };

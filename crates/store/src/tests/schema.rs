@@ -5,8 +5,8 @@ use diesel::sql_types::Text;
 use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection};
 
 use super::support::{BEFORE_WRITE_LESS, Fixture, at, check_log, fingerprint, sql};
-use crate::DecisionFilter;
 use crate::database::Connection;
+use crate::{DecisionFilter, StoreError};
 
 #[derive(QueryableByName)]
 struct Name {
@@ -219,24 +219,29 @@ fn a_file_of_the_schema_before_is_brought_up_to_date() {
 }
 
 #[test]
-fn the_writers_connection_is_set_to_lose_nothing() {
+fn connections_are_set_to_lose_nothing_and_to_see_damage() {
+    fn value(connection: &mut Connection, pragma: &str) -> Result<i64, StoreError> {
+        let Connection::Sqlite(connection) = connection else { panic!("not SQLite") };
+        let sql = format!("SELECT CAST({pragma} AS INTEGER) AS value FROM pragma_{pragma}");
+        crate::connection::number(connection, "test", &sql)
+    }
     let fixture = Fixture::new();
     let store = fixture.begun();
-    let values = store
-        .on_writer(|connection| {
-            let Connection::Sqlite(connection) = connection else { panic!("not SQLite") };
-            let mut values = Vec::new();
-            for pragma in ["synchronous", "foreign_keys", "secure_delete", "recursive_triggers"] {
-                values.push(crate::connection::number(
-                    connection,
-                    "test",
-                    &format!("SELECT CAST({pragma} AS INTEGER) AS value FROM pragma_{pragma}"),
-                )?);
-            }
-            Ok(values)
-        })
-        .unwrap();
-    assert_eq!(values, [2, 1, 1, 1]);
+    for (pragma, expected) in [
+        ("synchronous", 2),
+        ("foreign_keys", 1),
+        ("secure_delete", 1),
+        ("recursive_triggers", 1),
+        ("ignore_check_constraints", 1),
+    ] {
+        let found = store.on_writer(move |connection| value(connection, pragma)).unwrap();
+        assert_eq!(found, expected, "{pragma}");
+    }
+    // Who reads also looks for damage, and a row that breaks a CHECK is some.
+    for (pragma, expected) in [("query_only", 1), ("ignore_check_constraints", 0)] {
+        let found = store.read(|reader| value(reader.connection, pragma)).unwrap();
+        assert_eq!(found, expected, "{pragma}");
+    }
     assert_eq!(names(&fixture, "SELECT journal_mode AS name FROM pragma_journal_mode"), ["wal"]);
     assert!(names(&fixture, "SELECT sqlite_version() AS name")[0].starts_with("3.5"));
 }
