@@ -46,8 +46,11 @@ fn a_repeat_gets_the_recorded_decision_and_other_inputs_a_conflict(fixture: Fixt
     assert_eq!(check_log(&store), 3);
 }
 
-/// Submits `entries` so that they are in one batch.
-fn in_one_batch(fixture: &Fixture, entries: Vec<crate::NewEntry>) -> Vec<Result<Appended, SubmitError>> {
+/// Submits `entries` so that they are in one batch, behind a decision at index 2.
+fn in_one_batch(
+    fixture: &Fixture,
+    entries: Vec<crate::NewEntry>,
+) -> (Store, Vec<Result<Appended, SubmitError>>) {
     let hold = Hold::default();
     let gate = hold.clone();
     let store = fixture.open_with(move |step| {
@@ -62,7 +65,7 @@ fn in_one_batch(fixture: &Fixture, entries: Vec<crate::NewEntry>) -> Vec<Result<
     first.wait().unwrap();
     let answers = tickets.into_iter().map(crate::Ticket::wait).collect();
     check_log(&store);
-    answers
+    (store, answers)
 }
 
 fn repeats_and_conflicts_within_a_batch_leave_the_others_alone(fixture: Fixture) {
@@ -71,7 +74,7 @@ fn repeats_and_conflicts_within_a_batch_leave_the_others_alone(fixture: Fixture)
     if let Body::Decision(decision) = &mut stale.body {
         decision.bundle_hash = bundle("1.1.0").bundle_hash;
     }
-    let answers = in_one_batch(
+    let (_, answers) = in_one_batch(
         &fixture,
         vec![
             fixture.decision("c-1", "a"),
@@ -98,7 +101,7 @@ fn an_activation_rules_the_decisions_behind_it_in_its_batch(fixture: Fixture) {
         decision.policy_version = "1.1.0".parse().unwrap();
         decision.bundle_hash = bundle("1.1.0").bundle_hash;
     });
-    let answers = in_one_batch(
+    let (_, answers) = in_one_batch(
         &fixture,
         vec![fixture.activation("1.1.0", Some("1.0.0")), old, new, fixture.decision("first-of-all", "x")],
     );
@@ -281,6 +284,38 @@ fn a_failing_transaction_fails_its_batch_alone(fixture: Fixture) {
         assert_eq!(store.submit_blocking(fixture.decision(&id, "a")).unwrap().index(), before.size);
         check_log(&store);
     }
+}
+
+/// SQLite has ended the transaction by then, so there is none to roll back: what is told is why.
+#[test]
+fn a_row_that_sqlite_refuses_takes_its_batch_along_and_the_writer_goes_on() {
+    let fixture = Fixture::new();
+    drop(fixture.begun());
+    let in_the_way = "INSERT INTO log_entries SELECT tenant, 4, kind, record_id, leaf_hash, claimed_at, recorded_at, \
+                      keyid, signature, payload FROM log_entries WHERE log_index = 1";
+    sql(&fixture.path(), in_the_way).unwrap();
+    let decisions = [fixture.decision("c-1", "a"), fixture.decision("c-2", "b")];
+    let (store, answers) = in_one_batch(&fixture, decisions.to_vec());
+    for answer in answers {
+        let Err(SubmitError::Store(error)) = answer else { panic!("{answer:?}") };
+        let cause = std::error::Error::source(&*error).unwrap().to_string();
+        assert!(cause.contains("UNIQUE constraint failed: log_entries"), "{error}: {cause}");
+    }
+    store
+        .read(|reader| {
+            assert_eq!(reader.head()?.size, 3);
+            assert!(reader.decision(&"c-1".parse().unwrap())?.is_none());
+            assert!(reader.decision(&"c-2".parse().unwrap())?.is_none());
+            assert!(reader.entry(3)?.is_none() && reader.opening(3)?.is_none());
+            Ok(())
+        })
+        .unwrap();
+    let gone = "DROP TRIGGER log_entries_no_delete; DELETE FROM log_entries WHERE log_index = 4";
+    sql(&fixture.path(), gone).unwrap();
+    for (decision, index) in decisions.into_iter().zip(3..) {
+        assert_eq!(store.submit_blocking(decision).unwrap().index(), index);
+    }
+    assert_eq!(check_log(&store), 5);
 }
 
 #[test]
