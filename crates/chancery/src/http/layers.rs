@@ -36,21 +36,20 @@ const OWN_CONTENT: HeaderValue = HeaderValue::from_static(
 /// The API, with its documentation.
 pub fn router(state: State) -> Router {
     let (routes, _) = openapi::api().split_for_parts();
-    finish(routes.merge(openapi::explorer()), state)
+    with_layers(routes.merge(openapi::explorer()), state)
 }
 
 /// Health and metrics, for a port that callers cannot reach.
 pub fn operator_router(state: State) -> Router {
-    let router = Router::new()
+    let routes = Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed);
-    router.layer(middleware::from_fn_with_state(state.clone(), operate)).with_state(state)
+        .route("/metrics", get(health::metrics));
+    with_operator_layers(routes, state)
 }
 
-fn finish(routes: Router, state: State) -> Router {
+/// The routes as they are on the API's port.
+pub(super) fn with_layers(routes: Router, state: State) -> Router {
     // Handlers get no state: the log that they work with is in the request, where `authorise` has put it.
     let routes = routes
         .fallback(not_found)
@@ -61,10 +60,13 @@ fn finish(routes: Router, state: State) -> Router {
     routes
 }
 
-/// A router of one's own with the API's layers: for tests of the layers.
-#[cfg(test)]
-pub(super) fn with_layers(routes: Router, state: State) -> Router {
-    finish(routes, state)
+/// The routes as they are on the operator's port.
+pub(super) fn with_operator_layers(routes: Router<State>, state: State) -> Router {
+    routes
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(state.clone(), operate))
+        .with_state(state)
 }
 
 async fn not_found() -> Problem {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! connection ─ serve: header time-out, how many at once
-//!   request ─ layers: request id, log line and metrics, security headers, panics, time-out
-//!     ─ access: who is it, may they, and whose log          one table, one place
+//!   request ─ layers: request id, log line and metrics, security headers, panics
+//!     ─ access: who is it, may they, whose log, how long    one table, one place
 //!       ─ handler: body or query ─ use case ─ answer         a file for each subject
 //!                                      └ failure ─ error: problem document (RFC 9457)
 //! ```

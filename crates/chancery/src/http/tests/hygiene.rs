@@ -7,13 +7,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::support::{Api, request, send};
+use super::support::{Answered, Api, request, send};
 use crate::http::State;
-use crate::http::layers::with_layers;
+use crate::http::layers::{with_layers, with_operator_layers};
 
 fn at(path: &str) -> Request<Body> {
     Request::builder().uri(path).body(Body::empty()).unwrap()
@@ -39,21 +40,38 @@ async fn what_is_not_there_is_told_as_a_problem() {
     }
 }
 
+/// That an answer has the headers that every one has.
+#[track_caller]
+fn has_headers(answer: &Answered, cache: &str) {
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::CACHE_CONTROL, cache),
+    ] {
+        assert_eq!(answer.header(&name), value, "{name} of {answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn every_answer_has_its_headers_and_a_request_id_of_ours() {
     let api = Api::new();
+    let broken = broken(api.state.clone());
     let mut seen = Vec::new();
-    for path in ["/v1/decisions", "/nothing", "/v1/openapi.json", "/v1/decisions?limit=x"] {
+    for (router, path, status) in [
+        (&api.router, "/v1/decisions", 200),
+        (&api.router, "/nothing", 404),
+        (&api.router, "/v1/openapi.json", 200),
+        (&api.router, "/v1/decisions?limit=x", 400),
+        (&broken, "/v1/not-in-the-table", 403),
+        (&broken, "/v1/policies", 500),
+    ] {
         let mut request = at(path);
         request.headers_mut().insert("x-request-id", "mine".parse().unwrap());
-        let answer = send(&api.router, request).await;
-        assert_eq!(answer.header(header::X_CONTENT_TYPE_OPTIONS), "nosniff", "{path}");
-        assert_eq!(
-            answer.header(header::CONTENT_SECURITY_POLICY),
-            "default-src 'none'; frame-ancestors 'none'"
-        );
-        let cache = if path == "/v1/openapi.json" { "no-cache" } else { "no-store" };
-        assert_eq!(answer.header(header::CACHE_CONTROL), cache, "{path}");
+        let answer = send(router, request).await;
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        has_headers(&answer, if path == "/v1/openapi.json" { "no-cache" } else { "no-store" });
         let id = answer.header("x-request-id").to_owned();
         assert!(!id.is_empty() && id != "mine" && !seen.contains(&id));
         seen.push(id);
@@ -82,17 +100,24 @@ async fn without_credentials_a_foreign_host_is_refused() {
     }
 }
 
+async fn panics() {
+    panic!("the amount was 4711");
+}
+
+async fn sleeps() {
+    tokio::time::sleep(Duration::from_secs(600)).await;
+}
+
 /// Routes of a test's own, at paths that the table has.
 fn broken(state: State) -> Router {
-    async fn panics() {
-        panic!("the amount was 4711");
-    }
-    async fn sleeps() {
-        tokio::time::sleep(Duration::from_secs(600)).await;
+    async fn gathers() -> impl IntoResponse {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        ([(header::CONTENT_TYPE, "application/x-ndjson")], "\"at last\"\n")
     }
     let routes = Router::new()
         .route("/v1/policies", get(panics))
         .route("/v1/decisions", get(sleeps).post(sleeps))
+        .route("/v1/decisions:export", get(gathers))
         .route("/v1/not-in-the-table", get(|| async { "secret" }));
     with_layers(routes, state)
 }
@@ -111,10 +136,35 @@ async fn an_answer_that_does_not_begin_in_time_is_503() {
     let router = broken(api.state.clone());
     let late = send(&router, at("/v1/decisions")).await;
     late.problem(503, "server.timeout");
+    has_headers(&late, "no-store");
     assert_eq!(late.header(header::RETRY_AFTER), "1");
     let post = Request::builder().method(Method::POST).uri("/v1/decisions").body(Body::empty()).unwrap();
     let late = send(&router, post).await;
     assert!(late.json()["detail"].as_str().unwrap().contains("repeat the same request"));
+}
+
+#[tokio::test]
+async fn an_answer_without_a_time_out_may_begin_later() {
+    let api = Api::with(|options| options.request_timeout = Duration::from_millis(10));
+    let late = send(&broken(api.state.clone()), at("/v1/decisions:export")).await;
+    assert_eq!((late.status, late.text()), (200, "\"at last\"\n"));
+}
+
+#[tokio::test]
+async fn the_operators_port_answers_after_panics_and_in_time() {
+    let api = Api::with(|options| options.request_timeout = Duration::from_millis(10));
+    let routes = Router::new().route("/metrics", get(panics)).route("/readyz", get(sleeps));
+    let router = with_operator_layers(routes, api.state.clone());
+    for (path, status, code) in [
+        ("/metrics", 500, "runtime.internal"),
+        ("/readyz", 503, "server.timeout"),
+        ("/nothing", 404, "route.unknown"),
+    ] {
+        let answer = send(&router, at(path)).await;
+        answer.problem(status, code);
+        assert!(!answer.text().contains("4711"));
+        has_headers(&answer, "no-store");
+    }
 }
 
 #[tokio::test]
