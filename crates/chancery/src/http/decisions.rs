@@ -22,8 +22,9 @@ pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 /// What DSSE calls its envelopes in JSON.
 pub(super) const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
 
-/// Room for a decision's answer, and for the headers that it gets on its way: neither grows then.
+/// Bytes that there is room for at first: more than a decision's answer and most others have.
 const ANSWER_BYTES: usize = 8 * 1024;
+/// Headers that there is room for: more than an answer gets, here and on its way.
 const ANSWER_HEADERS: usize = 12;
 
 /// A JSON answer.
@@ -31,6 +32,7 @@ pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Result<Respon
     json_as(status, "application/json", value)
 }
 
+/// A JSON answer of another content type.
 pub(super) fn json_as<T: Serialize>(
     status: StatusCode,
     content_type: &'static str,
