@@ -80,7 +80,7 @@ pub fn load(path: &Path, password: &[u8]) -> Result<SigningKey, KeyError> {
     })
 }
 
-/// Reads a private key file as [`load`] does, for a key that signs often.
+/// Reads a private key file as [`load`] does, to sign with it.
 ///
 /// # Errors
 /// As [`load`], and [`KeyError::Signer`].

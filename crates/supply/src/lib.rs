@@ -6,7 +6,7 @@
 //! OCI layout ──────── image ──┴──► identity ──► build-identity.json ──► release ──► .sig, .sigstore.json, .dsse.json
 //! program ─────────── SHA-256 ─────────────────┘                          ▲
 //! cosign.key ──────── keyfile ────────────────────────────────────────────┘
-//!                       └────── signer ──► what a server signs with
+//!                       └────── signer ──► what signs with the key
 //! ```
 //!
 //! [`sbom`], [`identity`] and [`release`] are functions over bytes. [`cargo`], [`source`] and [`image`] ask the tools

@@ -1,4 +1,4 @@
-//! From a private key in memory to what signs with it often: a server's keys.
+//! From a private key in memory to what signs with it, for a server as for a command.
 //!
 //! ```text
 //! SigningKey ─ Ed25519 ─ PKCS#8 ─► aws-lc ─► the probe is signed by both ─ the same bytes ─► signs
