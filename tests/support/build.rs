@@ -14,7 +14,7 @@ use chancery_core::statement::{BuildIdentity, Git, Sbom, Statement, Subject};
 use chancery_core::time::Timestamp;
 use tempfile::TempDir;
 
-use crate::home::{Home, copy_folder};
+use crate::home::{Home, Template, copy_folder};
 use crate::program::{self, chancery, repository, run};
 
 /// The commit that the releases say they were built from.
@@ -36,7 +36,7 @@ impl Production {
     /// A fresh copy, with the release of the built program.
     #[must_use]
     pub fn new() -> Self {
-        static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
+        static TEMPLATE: OnceLock<Template> = OnceLock::new();
         let template = TEMPLATE.get_or_init(|| {
             let folder = tempfile::tempdir().unwrap();
             let policies = folder.path().join("policies");
@@ -51,11 +51,9 @@ impl Production {
             let config = folder.path().join("chancery.toml");
             let text = fs::read_to_string(&config).unwrap();
             fs::write(&config, format!("{text}build = \"release\"\n")).unwrap();
-            folder
+            Template::of(folder.path())
         });
-        let copy = tempfile::tempdir().unwrap();
-        copy_folder(template.path(), copy.path());
-        Self(copy)
+        Self(template.copy())
     }
 
     /// The folder.

@@ -1,6 +1,6 @@
 //! A home folder with keys, trust and an empty log: made once for each test run, copied for each test.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -18,7 +18,7 @@ impl Home {
     /// A fresh copy. Making the keys takes a second (scrypt), copying them does not.
     #[must_use]
     pub fn new() -> Self {
-        static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
+        static TEMPLATE: OnceLock<Template> = OnceLock::new();
         let template = TEMPLATE.get_or_init(|| {
             let folder = tempfile::tempdir().unwrap();
             let policies = folder.path().join("policies");
@@ -29,11 +29,9 @@ impl Home {
                 ["init", "--no-input", "--environment", "test", "--tenant", "acme"],
             )
             .expect(0);
-            folder
+            Template::of(folder.path())
         });
-        let copy = tempfile::tempdir().unwrap();
-        copy_folder(template.path(), copy.path());
-        Self(copy)
+        Self(template.copy())
     }
 
     /// The folder.
@@ -64,6 +62,45 @@ impl Home {
 impl Default for Home {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A folder with all that is in it, in memory: a folder that is kept for the whole process would stay behind it.
+pub(crate) struct Template(Vec<(PathBuf, Permissions, Option<Vec<u8>>)>);
+
+impl Template {
+    pub(crate) fn of(folder: &Path) -> Self {
+        let mut entries = Vec::new();
+        read_folder(folder, Path::new(""), &mut entries);
+        Self(entries)
+    }
+
+    /// A new folder with the same in it.
+    pub(crate) fn copy(&self) -> TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for (path, permissions, content) in &self.0 {
+            let path = copy.path().join(path);
+            match content {
+                None => fs::create_dir(&path).unwrap(),
+                Some(content) => fs::write(&path, content).unwrap(),
+            }
+            fs::set_permissions(&path, permissions.clone()).unwrap();
+        }
+        copy
+    }
+}
+
+/// A folder comes before what is in it.
+fn read_folder(folder: &Path, within: &Path, entries: &mut Vec<(PathBuf, Permissions, Option<Vec<u8>>)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let (path, within) = (entry.path(), within.join(entry.file_name()));
+        let content = if path.is_dir() { None } else { Some(fs::read(&path).unwrap()) };
+        let is_folder = content.is_none();
+        entries.push((within.clone(), entry.metadata().unwrap().permissions(), content));
+        if is_folder {
+            read_folder(&path, &within, entries);
+        }
     }
 }
 

@@ -69,6 +69,8 @@ fn a_crash_at_any_step_loses_no_answer_and_leaves_no_half() {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "tests::crash::crash_child", "--nocapture"])
             .env(CRASH, format!("{step:?} {}", fixture.path().display()))
+            // What it makes of its own goes with the folder of this one: it cannot clean up.
+            .env("TMPDIR", fixture.path().parent().unwrap())
             .output()
             .unwrap();
         assert!(!output.status.success(), "{step:?}: nothing crashed");
