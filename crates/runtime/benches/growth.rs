@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `cargo bench --bench growth -- --from 10000 --to 10000000 --window 10000 --rounds 5` takes some twenty minutes and
-//! 45 GB of disk; by default the long log has 100,000 records.
+//! 31 GB of disk; by default the long log has 100,000 records.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure here ends the bench")]
 
