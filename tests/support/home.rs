@@ -78,15 +78,19 @@ impl Template {
     /// A new folder with the same in it.
     pub(crate) fn copy(&self) -> TempDir {
         let copy = tempfile::tempdir().unwrap();
+        self.write(copy.path());
+        copy
+    }
+
+    fn write(&self, to: &Path) {
         for (path, permissions, content) in &self.0 {
-            let path = copy.path().join(path);
+            let path = to.join(path);
             match content {
                 None => fs::create_dir(&path).unwrap(),
                 Some(content) => fs::write(&path, content).unwrap(),
             }
             fs::set_permissions(&path, permissions.clone()).unwrap();
         }
-        copy
     }
 }
 
@@ -104,17 +108,7 @@ fn read_folder(folder: &Path, within: &Path, entries: &mut Vec<(PathBuf, Permiss
     }
 }
 
-/// Copies files with their modes, folder by folder.
+/// Copies what is in a folder, with its modes, into another.
 pub fn copy_folder(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir(&target).unwrap();
-            fs::set_permissions(&target, entry.metadata().unwrap().permissions()).unwrap();
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), &target).unwrap();
-        }
-    }
+    Template::of(from).write(to);
 }
